@@ -1,0 +1,64 @@
+/* base.h - what every room stands on: errors in words, checked memory, mapped files, clocks. */
+#ifndef KVF_BASE_H
+#define KVF_BASE_H
+
+#include "kvfork.h"
+
+/* Fill err (if not NULL) and hand the status back, so that a failed check is one return. */
+kvf_status kvf_fail(kvf_error *err, kvf_status status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Put words before the message of a failure that is on its way up: "model.onnx: " + msg. */
+kvf_status kvf_prefix(kvf_error *err, kvf_status status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Zeroed memory for n elements, or NULL: on overflow, when memory is out, or when the test
+ * hook says so. Free with kvf_free. */
+void *kvf_array(size_t n, size_t size);
+/* The same on a boundary of 64 bytes, and on huge pages where it is large; zeroed. The size is
+ * asked for again by kvf_free_pages, since it may be mapped. */
+void *kvf_pages(size_t bytes);
+void kvf_free_pages(void *p, size_t bytes);
+/* Resize to n elements; new ones are not zeroed. NULL leaves p as it was. */
+void *kvf_resize(void *p, size_t n, size_t size);
+char *kvf_copy_string(const char *s); /* NULL gives NULL */
+void kvf_free(void *p);
+
+/* Test hook: the n-th allocation from now (1 is the next) and all later ones fail; 0: none. Returns
+ * how many were asked for since the last call. Per process; not for use beside other threads. */
+uint64_t kvf_fail_allocations(uint64_t nth);
+
+/* Sizes that cannot wrap: false on overflow. */
+static inline bool kvf_mul(uint64_t a, uint64_t b, uint64_t *out)
+{
+    return !__builtin_mul_overflow(a, b, out);
+}
+static inline bool kvf_add(uint64_t a, uint64_t b, uint64_t *out)
+{
+    return !__builtin_add_overflow(a, b, out);
+}
+
+/* A file mapped for reading. size may be 0; then data is not NULL but must not be read. */
+typedef struct kvf_file {
+    const uint8_t *data;
+    uint64_t size;
+} kvf_file;
+kvf_status kvf_file_open(kvf_file *file, const char *path, kvf_error *err); /* regular files only */
+void kvf_file_close(kvf_file *file);                                        /* zeroed is fine */
+
+double kvf_now(void);                        /* monotonic seconds */
+uint64_t kvf_resident_bytes(uint64_t *peak); /* of this process; peak may be NULL */
+
+/* f16 and bf16 bit patterns, exactly (IEEE 754 binary16; bfloat16 rounds to nearest even). */
+float kvf_from_f16(uint16_t h);
+uint16_t kvf_to_f16(float f);
+static inline float kvf_from_bf16(uint16_t h)
+{
+    union {
+        uint32_t u;
+        float f;
+    } v = {.u = (uint32_t)h << 16};
+    return v.f;
+}
+uint16_t kvf_to_bf16(float f);
+#endif

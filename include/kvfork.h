@@ -97,8 +97,7 @@ typedef struct kvf_model_options {
 /* Open a decoder.
  *
  * out     set on KVF_OK, else NULL; free it with kvf_model_close
- * path    an ONNX file, with its external data files beside it, or a folder with a set of
- *         files that belong together (docs/trigo.md); mapped, not read, and
+ * path    an ONNX file, with its external data files beside it; mapped, not read, and
  *         must not change while the model is open
  * opt     NULL for the defaults; strings are copied
  * Cost    native packs the weights once; ort optimises the graph

@@ -58,8 +58,7 @@ typedef struct kvf_contract {
     kvf_contract_port *inputs, *outputs; /* in the file's order */
     kvf_cache_kind cache;
     kvf_layout layout;
-    bool fused; /* PAST_FUSED and PRESENT_FUSED */
-    bool tree;  /* evaluated_ids and evaluated_mask, with prefix_ids or a past */
+    bool tree; /* evaluated_ids and evaluated_mask, with prefix_ids or a past */
     uint32_t layers, heads, kv_heads, head_dim, hidden, vocab, context;
     uint32_t width[KVF_HEADS];
     kvf_type ids_type, kv_type, logits_type;

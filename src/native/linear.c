@@ -1,0 +1,404 @@
+/* linear.c - packing of weights into the panels that linear.h shows, single rows out of them, and
+ * the choice of a table. Packing reads a tile of numbers after the other, whatever the source
+ * is, and writes it in the form of the precision; only 4-bit matrices go to q4 as integers.
+ *
+ * Sizes and types are checked in kvf_pack_begin; that the data of a matrix is all there is the
+ * business of whoever made it. */
+#include "native/linear_isa.h"
+
+#include <math.h>
+#include <string.h>
+
+const kvf_linear_table *kvf_linear_table_of(kvf_cpu cpu)
+{
+    static const kvf_linear_table *const tables[KVF_CPU_LEVELS] = {
+        [KVF_CPU_C] = &kvf_linear_c,
+    };
+    return tables[cpu] ? tables[cpu] : &kvf_linear_c;
+}
+
+size_t kvf_prepared_bytes(const kvf_packed *w, size_t rows)
+{
+    return rows * kvf_prepared_stride(w);
+}
+
+/* ---- reading a matrix ------------------------------------------------------------------------ */
+
+static inline float load(const void *data, kvf_type type, int64_t i)
+{
+    if (type == KVF_F32) {
+        float f;
+        memcpy(&f, (const uint8_t *)data + i * 4, sizeof f);
+        return f;
+    }
+    uint16_t h;
+    memcpy(&h, (const uint8_t *)data + i * 2, sizeof h);
+    return type == KVF_F16 ? kvf_from_f16(h) : kvf_from_bf16(h);
+}
+
+static unsigned bits_at(const uint8_t *packed, size_t i, unsigned bits)
+{
+    return packed[i * bits / 8] >> (i * bits % 8) & ((1u << bits) - 1);
+}
+
+/* What a quantised matrix says about input i of output o. */
+typedef struct quantum {
+    unsigned q, zero;
+    float scale;
+} quantum;
+
+static quantum quantum_at(const kvf_matrix *m, uint32_t i, uint32_t o)
+{
+    size_t blocks = (m->in + (size_t)m->block - 1) / m->block, b = i / m->block;
+    size_t row = blocks * m->block * m->bits / 8, zero_row = (blocks * m->bits + 7) / 8;
+    return (quantum){
+        .q = bits_at((const uint8_t *)m->data + o * row, i, m->bits),
+        .zero = m->zeros ? bits_at(m->zeros + o * zero_row, b, m->bits) : 1u << (m->bits - 1),
+        .scale = load(m->scales, m->scale_type, (int64_t)(o * blocks + b)),
+    };
+}
+
+/* Inputs and outputs of a matrix: a rectangle. */
+typedef struct area {
+    uint32_t i, i_end, o, o_end;
+} area;
+
+/* In the order of the file, since that is what costs. */
+static inline void read_plain(const kvf_matrix *m, kvf_type type, area a, float *t, size_t stride)
+{
+    if (m->stride_in <= m->stride_out) {
+        for (uint32_t o = a.o; o < a.o_end; o++)
+            for (uint32_t i = a.i; i < a.i_end; i++)
+                t[(i - a.i) * stride + (o - a.o)] =
+                    load(m->data, type, i * m->stride_in + o * m->stride_out);
+    } else {
+        for (uint32_t i = a.i; i < a.i_end; i++)
+            for (uint32_t o = a.o; o < a.o_end; o++)
+                t[(i - a.i) * stride + (o - a.o)] =
+                    load(m->data, type, i * m->stride_in + o * m->stride_out);
+    }
+}
+
+static void read_quantised(const kvf_matrix *m, area a, float *t, size_t stride)
+{
+    for (uint32_t o = a.o; o < a.o_end; o++)
+        for (uint32_t i = a.i; i < a.i_end; i++) {
+            quantum q = quantum_at(m, i, o);
+            t[(i - a.i) * stride + (o - a.o)] = (float)((int)q.q - (int)q.zero) * q.scale;
+        }
+}
+
+/* t[i][o] = the numbers of an area, rows of t stride apart. */
+static void read_area(const kvf_matrix *m, area a, float *t, size_t stride)
+{
+    if (m->block)
+        read_quantised(m, a, t, stride);
+    else if (m->type == KVF_F32)
+        read_plain(m, KVF_F32, a, t, stride);
+    else if (m->type == KVF_F16)
+        read_plain(m, KVF_F16, a, t, stride);
+    else
+        read_plain(m, KVF_BF16, a, t, stride);
+}
+
+void kvf_matrix_row(const kvf_matrix *m, uint32_t input, float *row)
+{
+    read_area(m, (area){input, input + 1, 0, m->out}, row, m->out);
+}
+
+/* ---- writing panels -------------------------------------------------------------------------- */
+
+/* One output of a panel: where it comes from. */
+typedef struct source {
+    const kvf_linear *part; /* NULL: there is no such output */
+    uint32_t output;
+} source;
+
+static void find_sources(const kvf_packed *w, const kvf_linear *const *parts, uint32_t panel,
+                         source s[KVF_PANEL])
+{
+    size_t part = 0;
+    uint32_t before = 0; /* outputs of earlier parts */
+    for (uint32_t i = 0; i < KVF_PANEL; i++) {
+        uint32_t o = panel * KVF_PANEL + i;
+        s[i] = (source){0};
+        if (o >= w->out) continue;
+        while (o - before >= parts[part]->w.out) before += parts[part++]->w.out;
+        s[i] = (source){parts[part], o - before};
+    }
+}
+
+enum { TILE = 128 }; /* inputs read at a time; a multiple of every group */
+typedef float tile[TILE][KVF_PANEL];
+
+/* Inputs [first, first + TILE) of a panel; zeros where there is nothing. */
+static void read_tile(const kvf_packed *w, const source s[KVF_PANEL], uint32_t first, tile t)
+{
+    uint32_t end = w->in - first < TILE ? w->in : first + TILE;
+    memset(t, 0, sizeof(tile));
+    for (uint32_t o = 0, n; o < KVF_PANEL && s[o].part; o += n) {
+        for (n = 1; o + n < KVF_PANEL && s[o + n].part == s[o].part;) n++;
+        read_area(&s[o].part->w, (area){first, end, s[o].output, s[o].output + n}, &t[0][o],
+                  KVF_PANEL);
+    }
+}
+
+static void write_f32(const kvf_packed *w, const source *s, float *out)
+{
+    tile t;
+    for (uint32_t k = 0; k < w->in; k += TILE) {
+        read_tile(w, s, k, t);
+        memcpy(out + (size_t)k * KVF_PANEL, t, (w->in - k < TILE ? w->in - k : TILE) * sizeof t[0]);
+    }
+}
+
+static void write_bf16(const kvf_packed *w, const source *s, uint16_t *out)
+{
+    tile t;
+    for (uint32_t k = 0; k < w->in; k += TILE) {
+        read_tile(w, s, k, t);
+        for (uint32_t i = 0; i < TILE && k + i < w->in + w->in % 2; i++)
+            for (size_t o = 0; o < KVF_PANEL; o++)
+                out[((k + i) / 2 * KVF_PANEL + o) * 2 + !(i & 1)] = kvf_to_bf16(t[i][o]);
+    }
+}
+
+static uint32_t magnitude_bits(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return bits & 0x7fffffff;
+}
+
+static void write_q8(const kvf_packed *w, const source *s, float *scale, uint8_t *out)
+{
+    tile t;
+    uint32_t max[KVF_PANEL] = {0};
+    for (uint32_t k = 0; k < w->in; k += TILE) {
+        read_tile(w, s, k, t);
+        for (size_t i = 0; i < TILE; i++)
+            for (size_t o = 0; o < KVF_PANEL; o++) {
+                uint32_t bits = magnitude_bits(t[i][o]);
+                max[o] = bits > max[o] ? bits : max[o];
+            }
+    }
+    float inverse[KVF_PANEL];
+    for (size_t o = 0; o < KVF_PANEL; o++) scale[o] = kvf_q8_scale(max[o], &inverse[o]);
+    size_t inputs = kvf_groups(w) * w->group;
+    for (uint32_t k = 0; k < w->in; k += TILE) {
+        read_tile(w, s, k, t);
+        for (size_t i = 0; i < TILE && k + i < inputs; i++)
+            for (size_t o = 0; o < KVF_PANEL; o++) {
+                float q = inverse[o] > 0 ? rintf(t[i][o] * inverse[o]) : 0;
+                out[((k + i) / 4 * KVF_PANEL + o) * 4 + i % 4] = (uint8_t)(128 + (int)q);
+            }
+    }
+}
+
+/* One group of one output in 4 bits: its scale, zero point and integers. */
+typedef struct quarter {
+    float scale;
+    uint8_t zero, q[32];
+} quarter;
+
+/* The value of largest magnitude becomes -8, so that all 16 integers are in use. */
+static quarter round_to_q4(float (*t)[KVF_PANEL], size_t o, size_t group)
+{
+    quarter g = {.zero = 8};
+    float extreme = 0;
+    for (size_t i = 0; i < group; i++)
+        if (magnitude_bits(t[i][o]) > magnitude_bits(extreme)) extreme = t[i][o];
+    bool finite = magnitude_bits(extreme) < 0x7f800000, tiny = fabsf(extreme) < 0x1p-100f;
+    g.scale = finite ? extreme / -8 : NAN;
+    float inverse = finite && !tiny ? -8 / extreme : 0;
+    for (size_t i = 0; i < group; i++) {
+        float q = inverse != 0 ? rintf(t[i][o] * inverse) : 0;
+        g.q[i] = (uint8_t)(8 + (int)(q > 7 ? 7 : q));
+    }
+    return g;
+}
+
+static quarter take_q4(const kvf_matrix *m, uint32_t first, uint32_t output, size_t group)
+{
+    quarter g = {0};
+    for (uint32_t i = 0; i < group && first + i < m->in; i++) {
+        quantum q = quantum_at(m, first + i, output);
+        g.q[i] = (uint8_t)q.q;
+        g.zero = (uint8_t)q.zero;
+        g.scale = q.scale;
+    }
+    return g;
+}
+
+static bool is_q4(const kvf_matrix *m)
+{
+    return m->block && m->bits == 4 && m->block % 16 == 0;
+}
+
+static void write_q4_group(const kvf_packed *w, const quarter *g, size_t o, uint8_t *out)
+{
+    memcpy(out + o * sizeof g->scale, &g->scale, sizeof g->scale);
+    out += KVF_PANEL * sizeof g->scale;
+    if (w->zeros) {
+        out[o] = g->zero;
+        out += KVF_PANEL;
+    }
+    for (size_t i = 0; i < w->group; i++) {
+        uint8_t *byte = &out[(i / 8 * KVF_PANEL + o) * 4 + i % 4];
+        *byte = (uint8_t)(i & 4 ? *byte | g->q[i] << 4 : g->q[i]);
+    }
+}
+
+static void write_q4(const kvf_packed *w, const source *s, uint8_t *out)
+{
+    tile t;
+    for (uint32_t k = 0; k < w->in; k += w->group) {
+        if (k % TILE == 0) read_tile(w, s, k, t);
+        for (size_t o = 0; o < KVF_PANEL && s[o].part; o++) {
+            const kvf_matrix *m = &s[o].part->w;
+            quarter g = is_q4(m) ? take_q4(m, k, s[o].output, w->group)
+                                 : round_to_q4(t + k % TILE, o, w->group);
+            write_q4_group(w, &g, o, out + k / w->group * kvf_q4_group_bytes(w));
+        }
+    }
+}
+
+void kvf_pack_panels(const kvf_packed *w, const kvf_linear *const *parts, uint32_t first,
+                     uint32_t end)
+{
+    for (uint32_t panel = first; panel < end; panel++) {
+        source s[KVF_PANEL];
+        find_sources(w, parts, panel, s);
+        float *bias = (float *)(w->data + panel * w->panel_bytes), *after = bias + KVF_PANEL;
+        for (size_t o = 0; o < KVF_PANEL; o++)
+            bias[o] = s[o].part && s[o].part->bias ? s[o].part->bias[s[o].output] : 0;
+        switch (w->precision) {
+        case KVF_W_F32: write_f32(w, s, after); break;
+        case KVF_W_BF16: write_bf16(w, s, (uint16_t *)after); break;
+        case KVF_W_Q8: write_q8(w, s, after, (uint8_t *)(after + KVF_PANEL)); break;
+        default: write_q4(w, s, (uint8_t *)after);
+        }
+    }
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static bool is_float(kvf_type type)
+{
+    return type == KVF_F32 || type == KVF_F16 || type == KVF_BF16;
+}
+
+static kvf_status check(const kvf_matrix *m, uint32_t in, kvf_error *err)
+{
+    if (!m->in || !m->out)
+        return kvf_fail(err, KVF_ERR_MODEL, "a weight is %u x %u, but cannot be empty", m->in,
+                        m->out);
+    if (m->in != in)
+        return kvf_fail(err, KVF_ERR_MODEL, "a weight has %u inputs, but its neighbour %u", m->in,
+                        in);
+    if (!m->block && !is_float(m->type))
+        return kvf_fail(err, KVF_ERR_MODEL, "a weight has type %d, but f32, f16 or bf16 is needed",
+                        (int)m->type);
+    if (!m->block) return KVF_OK;
+    if (m->type != KVF_U8 || !is_float(m->scale_type))
+        return kvf_fail(err, KVF_ERR_MODEL, "a quantised weight has type %d with scales of type %d",
+                        (int)m->type, (int)m->scale_type);
+    if ((m->bits != 2 && m->bits != 4 && m->bits != 8) || m->block % 8)
+        return kvf_fail(
+            err, KVF_ERR_MODEL,
+            "a quantised weight has %u bits in blocks of %u, but 2, 4 or 8 in blocks of "
+            "a multiple of 8 are known",
+            m->bits, m->block);
+    return KVF_OK;
+}
+
+/* Bytes of one panel behind its biases. */
+static uint64_t body_bytes(const kvf_packed *w)
+{
+    uint64_t in = w->in, groups = w->group ? kvf_groups(w) : 0;
+    switch (w->precision) {
+    case KVF_W_F32: return in * KVF_PANEL * 4;
+    case KVF_W_BF16: return (in + in % 2) * KVF_PANEL * 2;
+    case KVF_W_Q8: return KVF_PANEL * 4 + groups * w->group * KVF_PANEL;
+    default: return groups * kvf_q4_group_bytes(w);
+    }
+}
+
+kvf_status kvf_pack_begin(kvf_packed *out, const kvf_linear *const *parts, size_t n,
+                          kvf_precision precision, kvf_error *err)
+{
+    *out = (kvf_packed){0};
+    bool quantised = precision == KVF_W_Q8 || precision == KVF_W_Q4;
+    kvf_packed w = {.precision = precision, .group = quantised ? 32 : 0};
+    uint64_t outputs = 0, bytes;
+    for (size_t i = 0; i < n; i++) {
+        const kvf_matrix *m = &parts[i]->w;
+        kvf_status status = check(m, parts[0]->w.in, err);
+        if (status) return status;
+        outputs += m->out;
+        if (precision == KVF_W_Q4 && is_q4(m)) {
+            if (m->block % 32) w.group = 16;
+            w.zeros |= m->zeros != NULL;
+        }
+    }
+    w.in = parts[0]->w.in;
+    w.out = (uint32_t)outputs;
+    w.panels = (uint32_t)((outputs + KVF_PANEL - 1) / KVF_PANEL);
+    uint64_t panel_bytes = KVF_PANEL * 4 + body_bytes(&w);
+    if (outputs > INT32_MAX || !kvf_mul(panel_bytes, w.panels, &bytes) || bytes > SIZE_MAX / 2)
+        return kvf_fail(err, KVF_ERR_MODEL, "weights of %u x %llu are too many", w.in,
+                        (unsigned long long)outputs);
+    w.panel_bytes = (size_t)panel_bytes;
+    w.bytes = (size_t)bytes;
+    w.data = kvf_pages(w.bytes);
+    if (!w.data) return kvf_fail(err, KVF_ERR_NOMEM, "no memory for %zu bytes of weights", w.bytes);
+    *out = w;
+    return KVF_OK;
+}
+
+kvf_status kvf_pack(kvf_packed *out, const kvf_linear *const *parts, size_t n,
+                    kvf_precision precision, kvf_error *err)
+{
+    kvf_status status = kvf_pack_begin(out, parts, n, precision, err);
+    if (!status) kvf_pack_panels(out, parts, 0, out->panels);
+    return status;
+}
+
+void kvf_packed_free(kvf_packed *w)
+{
+    kvf_free_pages(w->data, w->bytes);
+    *w = (kvf_packed){0};
+}
+
+/* ---- single rows ----------------------------------------------------------------------------- */
+
+static float q4_number(const kvf_packed *w, const uint8_t *body, size_t k, size_t o)
+{
+    const uint8_t *group = body + k / w->group * kvf_q4_group_bytes(w);
+    const uint8_t *zero = group + KVF_PANEL * sizeof(float);
+    const uint8_t *q = zero + (w->zeros ? KVF_PANEL : 0);
+    size_t i = k % w->group;
+    uint8_t byte = q[(i / 8 * KVF_PANEL + o) * 4 + i % 4];
+    int number = (i & 4 ? byte >> 4 : byte & 15) - (w->zeros ? zero[o] : 8);
+    return (float)number * ((const float *)group)[o];
+}
+
+void kvf_packed_row(const kvf_packed *w, uint32_t output, float *row)
+{
+    const float *body = (const float *)kvf_panel(w, output / KVF_PANEL) + KVF_PANEL;
+    size_t o = output % KVF_PANEL;
+    for (size_t k = 0; k < w->in; k++) {
+        if (w->precision == KVF_W_F32)
+            row[k] = body[k * KVF_PANEL + o];
+        else if (w->precision == KVF_W_BF16)
+            row[k] =
+                kvf_from_bf16(((const uint16_t *)body)[(k / 2 * KVF_PANEL + o) * 2 + !(k & 1)]);
+        else if (w->precision == KVF_W_Q8)
+            row[k] =
+                (float)(((const uint8_t *)(body + KVF_PANEL))[(k / 4 * KVF_PANEL + o) * 4 + k % 4] -
+                        128) *
+                body[o];
+        else
+            row[k] = q4_number(w, (const uint8_t *)body, k, o);
+    }
+}

@@ -1,0 +1,88 @@
+/* linear_isa.h - what the kernel files share with each other and with packing: where things lie
+ * in a panel and in a prepared row. Nobody else includes it.
+ *
+ *     prepared row, bf16   x rounded to bf16, in the form that the table likes (at most 4 bytes
+ * each) q8,q4  x as integers, in the form that the table likes (at most 2 bytes each) scale f32
+ * [groups]      at kvf_scales_at sum   i32 [groups]      at kvf_sums_at, of the integers of the
+ * group Missing inputs of the last pair or group are zeros. Rows lie kvf_prepared_stride apart. */
+#ifndef KVF_NATIVE_LINEAR_ISA_H
+#define KVF_NATIVE_LINEAR_ISA_H
+
+#include "native/linear.h"
+
+static inline size_t kvf_round_up(size_t n, size_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+/* Groups of inputs that share a scale of x; q8 and q4 only. */
+static inline size_t kvf_groups(const kvf_packed *w)
+{
+    return (w->in + (size_t)w->group - 1) / w->group;
+}
+
+/* Bytes of one group of a q4 panel. */
+static inline size_t kvf_q4_group_bytes(const kvf_packed *w)
+{
+    return KVF_PANEL * (sizeof(float) + (w->zeros ? 1u : 0u) + w->group / 2);
+}
+
+static inline size_t kvf_scales_at(const kvf_packed *w)
+{
+    return kvf_round_up(2 * kvf_groups(w) * w->group, 64);
+}
+
+static inline size_t kvf_sums_at(const kvf_packed *w)
+{
+    return kvf_scales_at(w) + kvf_round_up(kvf_groups(w) * sizeof(float), 64);
+}
+
+static inline size_t kvf_prepared_stride(const kvf_packed *w)
+{
+    size_t bytes = 0;
+    if (w->precision == KVF_W_BF16) bytes = kvf_round_up(4 * kvf_round_up(w->in, 2), 64);
+    if (w->precision == KVF_W_Q8 || w->precision == KVF_W_Q4)
+        bytes = kvf_sums_at(w) + kvf_round_up(kvf_groups(w) * sizeof(int32_t), 64);
+    /* Rows must not all fall into the same sets of the first cache. */
+    return bytes % 1024 ? bytes : bytes + (bytes ? 64 : 0);
+}
+
+static inline const uint8_t *kvf_panel(const kvf_packed *w, uint32_t panel)
+{
+    return w->data + (size_t)panel * w->panel_bytes;
+}
+
+static inline void *kvf_prepared_row(const kvf_product *p, size_t row)
+{
+    return (uint8_t *)p->prepared + row * kvf_prepared_stride(p->w);
+}
+
+/* Outputs of this panel that y has: all, or those left for the last panel. */
+static inline uint32_t kvf_panel_outputs(const kvf_packed *w, uint32_t panel)
+{
+    uint32_t left = w->out - panel * KVF_PANEL;
+    return left < KVF_PANEL ? left : KVF_PANEL;
+}
+
+/* The scale of integers in [-127, 127] for numbers whose largest magnitude is max, given as the
+ * bits of a float, so that NaN counts as the largest. Nonsense in gives NaN out; what is too
+ * small for a quotient is zero. Integers are rint(x * inverse). */
+static inline float kvf_q8_scale(uint32_t max_bits, float *inverse)
+{
+    union {
+        uint32_t u;
+        float f;
+    } max = {.u = max_bits};
+    bool finite = max_bits < 0x7f800000, tiny = max.f < 0x1p-100f;
+    *inverse = finite && !tiny ? 127.0f / max.f : 0.0f;
+    return !finite ? __builtin_nanf("") : tiny ? 0.0f : max.f / 127.0f;
+}
+
+/* Zeros where x must be read as something and f32 needs no preparation. */
+void kvf_prepare_nothing(const kvf_product *p, size_t first_row, size_t end_row);
+
+extern const kvf_linear_table kvf_linear_c;
+#if defined(__x86_64__)
+extern const kvf_linear_table kvf_linear_avx2, kvf_linear_avx512, kvf_linear_avx512x;
+#endif
+#endif

@@ -1,0 +1,408 @@
+/* forward.c - one pass over rows of the token tree, in model order.
+ *
+ * Every member of the team runs the same text; work is divided by rows, heads or panels of
+ * outputs, never within a sum, and members meet where one needs what another wrote. With few
+ * rows each member makes the rows ready for a product by itself, which costs less than meeting.
+ *
+ * In the last layer only rows with outputs go on behind their K and V: `active` lists them, and
+ * from there on buffers are indexed by their place in that list; x keeps the pass's order. */
+#include "native.h"
+
+#include <string.h>
+
+typedef struct forward {
+    native_state *s;
+    const kvf_pass *pass;
+    const kvf_pass_outputs *out;
+    const uint32_t *active; /* [n] rows that go on */
+    uint32_t n, n_wanted, n_tiles, n_wanted_tiles;
+} forward;
+
+/* What one member carries along. */
+typedef struct team {
+    const forward *f;
+    const kvf_member *me;
+    native_state *s;
+    const native_engine *e;
+    const kvf_plan *plan;
+    native_own *own;
+    const uint32_t *active;
+    uint32_t n;
+    const native_tile *tiles;
+    uint32_t n_tiles;
+} team;
+
+static float *x_row(const team *t, uint32_t i)
+{
+    return t->s->x + t->active[i] * t->s->hidden_stride;
+}
+
+/* ---- products -------------------------------------------------------------------------------- */
+
+/* Make rows of x ready for the product: rows come from x, which is shared and finished. */
+static void prepare(const team *t, kvf_product *p)
+{
+    if (!kvf_prepared_bytes(p->w, 1)) return;
+    size_t begin = 0, end = p->rows;
+    bool alone = p->rows <= FEW_ROWS;
+    p->prepared = alone ? t->own->prepared : t->s->prepared;
+    if (!alone) kvf_share(t->me, p->rows, &begin, &end);
+    kvf_prepare(t->e->linear, p, begin, end);
+    if (!alone) kvf_meet(t->me);
+}
+
+/* Normed rows of the residual stream, as x of a product. */
+static void normed(const team *t, const kvf_norm *norm, kvf_product *p)
+{
+    size_t begin = 0, end = t->n;
+    bool alone = t->n <= FEW_ROWS;
+    float *h = alone ? t->own->h : t->s->h;
+    if (!alone) kvf_share(t->me, t->n, &begin, &end);
+    for (size_t i = begin; i < end; i++) {
+        float *row = h + i * t->s->hidden_stride;
+        if (norm->kind == KVF_NORM_NONE)
+            memcpy(row, x_row(t, (uint32_t)i), t->plan->hidden * sizeof *row);
+        else
+            t->e->vector->norm(norm, x_row(t, (uint32_t)i), row, t->plan->hidden);
+    }
+    p->x = h;
+    p->x_stride = t->s->hidden_stride;
+    p->rows = t->n;
+    if (!alone) kvf_meet(t->me);
+}
+
+/* This member's panels of y = x W + b; returns its range of outputs. */
+static void multiply(const team *t, const kvf_product *p, size_t *first, size_t *end)
+{
+    size_t begin_panel, end_panel;
+    kvf_share(t->me, p->w->panels, &begin_panel, &end_panel);
+    kvf_multiply(t->e->linear, p, (uint32_t)begin_panel, (uint32_t)end_panel);
+    *first = begin_panel * KVF_PANEL;
+    *end = end_panel * KVF_PANEL < p->w->out ? end_panel * KVF_PANEL : p->w->out;
+}
+
+/* x += h W + b */
+static void add_product(const team *t, kvf_product *p)
+{
+    size_t first, end;
+    p->y = t->s->y;
+    p->y_stride = t->s->hidden_stride;
+    prepare(t, p);
+    multiply(t, p, &first, &end);
+    if (first < end)
+        for (uint32_t i = 0; i < t->n; i++)
+            t->e->vector->add(x_row(t, i) + first, p->y + i * p->y_stride + first, end - first);
+    kvf_meet(t->me);
+}
+
+/* ---- the story, in order --------------------------------------------------------------------- */
+
+static void embed(const team *t)
+{
+    const kvf_plan *plan = t->plan;
+    const kvf_vector *v = t->e->vector;
+    size_t begin, end;
+    kvf_share(t->me, t->f->pass->n_rows, &begin, &end);
+    for (size_t i = begin; i < end; i++) {
+        const kvf_row *row = &t->f->pass->rows[i];
+        float *x = t->s->x + i * t->s->hidden_stride, *p = t->s->y + i * t->s->hidden_stride;
+        kvf_matrix_row(&plan->token_embedding, (uint32_t)row->token, x);
+        if (plan->embedding_scale != 1.0f) v->scale(x, plan->embedding_scale, x, plan->hidden);
+        if (!plan->position_embedding.data) continue;
+        kvf_matrix_row(&plan->position_embedding, row->position + plan->position_offset, p);
+        v->add(x, p, plan->hidden);
+    }
+    kvf_meet(t->me);
+}
+
+static void norm_and_turn(const team *t, const kvf_norm *norm, uint32_t position, float *head)
+{
+    const kvf_plan *plan = t->plan;
+    if (norm->kind != KVF_NORM_NONE) t->e->vector->norm(norm, head, head, plan->head_dim);
+    uint32_t pairs = plan->rotary.pairs;
+    if (!pairs) return;
+    const float *cosines = plan->rotary.rows ? plan->rotary.cos : t->s->cos;
+    const float *sines = plan->rotary.rows ? plan->rotary.sin : t->s->sin;
+    t->e->vector->rotate(head, cosines + (size_t)position * pairs, sines + (size_t)position * pairs,
+                         pairs, plan->rotary.interleaved);
+}
+
+static void store_row(const team *t, uint32_t layer, uint32_t v, uint32_t slot, size_t at,
+                      const float *row)
+{
+    uint8_t *rows = native_rows(t->s, layer, v);
+    size_t i = (size_t)slot * t->e->kv_dim + at;
+    if (t->e->bf16_cache)
+        t->e->vector->store_bf16(row, (uint16_t *)(void *)rows + i, t->plan->head_dim);
+    else
+        memcpy((float *)(void *)rows + i, row, t->plan->head_dim * sizeof *row);
+}
+
+/* Norm, turn and scale the queries of one KV head, and store its K and V, for one row. */
+static void store_head(const team *t, uint32_t layer, uint32_t kv_head, uint32_t r)
+{
+    const kvf_plan *plan = t->plan;
+    const kvf_layer *l = &plan->layer[layer];
+    const kvf_row *row = &t->f->pass->rows[r];
+    uint32_t group = plan->heads / plan->kv_heads, d = plan->head_dim;
+    float *q = t->s->qkv + r * t->s->qkv_stride + (size_t)kv_head * group * d;
+    float *k = t->s->qkv + r * t->s->qkv_stride + t->e->q_dim + (size_t)kv_head * d;
+    float *v = k + t->e->kv_dim;
+    for (uint32_t h = 0; h < group; h++, q += d) {
+        norm_and_turn(t, &l->q_norm, row->position, q);
+        t->e->vector->scale(q, l->scale, q, d);
+    }
+    if (row->stored) return;
+    norm_and_turn(t, &l->k_norm, row->position, k);
+    store_row(t, layer, 0, row->slot, (size_t)kv_head * d, k);
+    store_row(t, layer, 1, row->slot, (size_t)kv_head * d, v);
+}
+
+/* Store K and V of all rows, and attend for the active ones. Heads of K and V are independent of
+ * each other: where they divide evenly, a member does its own from beginning to end. */
+static void attention(const team *t, uint32_t layer)
+{
+    uint32_t heads = t->plan->kv_heads, rows = t->f->pass->n_rows;
+    bool by_heads = heads % t->me->size == 0;
+    size_t begin, end;
+    kvf_share(t->me, by_heads ? heads : rows, &begin, &end);
+    if (by_heads) {
+        for (uint32_t r = 0; r < rows; r++)
+            for (size_t h = begin; h < end; h++) store_head(t, layer, (uint32_t)h, r);
+    } else {
+        for (size_t r = begin; r < end; r++)
+            for (uint32_t h = 0; h < heads; h++) store_head(t, layer, h, (uint32_t)r);
+        kvf_meet(t->me);
+        kvf_share(t->me, (size_t)heads * t->n_tiles, &begin, &end);
+    }
+    if (by_heads) begin *= t->n_tiles, end *= t->n_tiles;
+    for (size_t unit = begin; unit < end; unit++)
+        native_attend(t->s, t->f->pass, t->active, &t->tiles[unit % t->n_tiles], layer,
+                      (uint32_t)(unit / t->n_tiles), t->own->attend);
+    kvf_meet(t->me);
+}
+
+static void mlp(const team *t, uint32_t layer)
+{
+    const native_layer *w = &t->e->layer[layer];
+    const kvf_layer *l = &t->plan->layer[layer];
+    native_state *s = t->s;
+    size_t first, end;
+    kvf_product up = {.w = &w->up, .y = s->up, .y_stride = s->up_stride};
+    normed(t, &l->mlp_norm, &up);
+    prepare(t, &up);
+    multiply(t, &up, &first, &end);
+    if (l->gate.w
+            .data) { /* over the same inputs and the same outputs, so ready and undivided too */
+        kvf_product gate = up;
+        gate.w = &w->gate;
+        gate.y = s->gate;
+        multiply(t, &gate, &first, &end);
+    }
+    for (uint32_t i = 0; i < t->n && first < end; i++) {
+        float *x = s->up + i * s->up_stride + first;
+        if (l->gate.w.data)
+            t->e->vector->act_mul(l->act, s->gate + i * s->up_stride + first, x, end - first);
+        else
+            t->e->vector->act(l->act, x, end - first);
+    }
+    kvf_meet(t->me);
+    kvf_product down = {.w = &w->down, .x = s->up, .x_stride = s->up_stride, .rows = t->n};
+    add_product(t, &down);
+}
+
+static void layer(team *t, uint32_t i)
+{
+    const native_layer *w = &t->e->layer[i];
+    native_state *s = t->s;
+    size_t first, end;
+    kvf_product qkv = {.w = &w->qkv, .y = s->qkv, .y_stride = s->qkv_stride};
+    normed(t, &t->plan->layer[i].attn_norm, &qkv);
+    prepare(t, &qkv);
+    multiply(t, &qkv, &first, &end);
+    kvf_meet(t->me);
+
+    if (i + 1 == t->plan->layers) { /* K and V are all that the others were needed for */
+        t->active = t->f->active;
+        t->n = t->f->n_wanted;
+        t->tiles = s->tiles + t->f->n_tiles;
+        t->n_tiles = t->f->n_wanted_tiles;
+    }
+    attention(t, i);
+    if (!t->n) return;
+    kvf_product o = {.w = &w->o, .x = s->a, .x_stride = s->q_stride, .rows = t->n};
+    add_product(t, &o);
+    mlp(t, i);
+}
+
+/* ---- heads ----------------------------------------------------------------------------------- */
+
+/* The vocabulary: one wide product, straight into the caller's rows, as many at a time as lie
+ * evenly spaced there. */
+static void wide_head(const team *t, kvf_head head, const kvf_product *hidden)
+{
+    float *const *rows = t->f->out->head[head];
+    for (uint32_t i = 0, n; i < t->n; i += n) {
+        float *y = rows[t->active[i]];
+        n = 1;
+        if (!y) continue;
+        ptrdiff_t stride = t->plan->head[head].width;
+        while (i + n < t->n && rows[t->active[i + n]] &&
+               rows[t->active[i + n]] - rows[t->active[i + n - 1]] == stride)
+            n++;
+        kvf_product p = *hidden;
+        size_t first, end;
+        p.w = &t->e->head[head][0];
+        p.x += i * p.x_stride;
+        p.y = y;
+        p.y_stride = (size_t)stride;
+        p.rows = n;
+        prepare(t, &p);
+        multiply(t, &p, &first, &end);
+        if (p.rows > FEW_ROWS) kvf_meet(t->me); /* the shared buffer is used again */
+    }
+}
+
+/* A stack of stages over n <= TILE_ROWS rows, from x to the caller's rows. */
+static void run_stack(const team *t, kvf_head head, const float *x, size_t x_stride,
+                      float *const *y, const uint32_t *active, uint32_t n)
+{
+    const kvf_stack *stack = &t->plan->head[head];
+    const kvf_vector *v = t->e->vector;
+    size_t wide = t->e->widest_stage;
+    float *from = t->own->stack, *to = from + TILE_ROWS * wide;
+    uint32_t width = t->plan->hidden;
+    for (uint32_t r = 0; r < n; r++) memcpy(from + r * wide, x + r * x_stride, width * sizeof *x);
+    for (uint32_t i = 0; i < stack->n_stages; i++) {
+        const kvf_stage *stage = &stack->stages[i];
+        if (stage->kind == KVF_STAGE_LINEAR) {
+            kvf_product p = {.w = &t->e->head[head][i],
+                             .x = from,
+                             .y = to,
+                             .rows = n,
+                             .x_stride = wide,
+                             .y_stride = wide,
+                             .prepared = NULL};
+            kvf_prepare(t->e->linear, &p, 0, n);
+            kvf_multiply(t->e->linear, &p, 0, p.w->panels);
+            float *swap = from;
+            from = to;
+            to = swap;
+            width = p.w->out;
+            continue;
+        }
+        for (uint32_t r = 0; r < n; r++) {
+            if (stage->kind == KVF_STAGE_NORM)
+                v->norm(&stage->norm, from + r * wide, from + r * wide, width);
+            else
+                v->act(stage->act, from + r * wide, width);
+        }
+    }
+    for (uint32_t r = 0; r < n; r++)
+        if (y[active[r]]) memcpy(y[active[r]], from + r * wide, width * sizeof *from);
+}
+
+static void stacked_head(const team *t, kvf_head head, const kvf_product *hidden)
+{
+    size_t begin, end;
+    kvf_share(t->me, t->n, &begin, &end);
+    for (size_t i = begin; i < end; i += TILE_ROWS) {
+        size_t n = end - i < TILE_ROWS ? end - i : TILE_ROWS;
+        run_stack(t, head, hidden->x + i * hidden->x_stride, hidden->x_stride,
+                  t->f->out->head[head], t->active + i, (uint32_t)n);
+    }
+}
+
+static void heads(const team *t)
+{
+    kvf_product hidden = {0};
+    normed(t, &t->plan->final_norm, &hidden);
+    for (kvf_head h = 0; h < KVF_HEADS; h++) {
+        const kvf_stack *stack = &t->plan->head[h];
+        float *const *rows = t->f->out->head[h];
+        if (!rows) continue;
+        if (h == KVF_HIDDEN) {
+            size_t begin, end;
+            kvf_share(t->me, t->n, &begin, &end);
+            for (size_t i = begin; i < end; i++)
+                if (rows[t->active[i]])
+                    memcpy(rows[t->active[i]], hidden.x + i * hidden.x_stride,
+                           t->plan->hidden * sizeof(float));
+        } else if (stack->n_stages == 1 && stack->stages[0].kind == KVF_STAGE_LINEAR) {
+            wide_head(t, h, &hidden);
+        } else {
+            stacked_head(t, h, &hidden);
+        }
+    }
+}
+
+/* ---- the pass -------------------------------------------------------------------------------- */
+
+/* Rounding to nearest, no traps, denormals as zeros: whatever the caller's thread has set, a
+ * pass computes the same. */
+#if defined(__x86_64__)
+enum { OUR_MXCSR = 0x9fc0 };
+static uint32_t enter_float_mode(void)
+{
+    uint32_t before = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(OUR_MXCSR);
+    return before;
+}
+static void leave_float_mode(uint32_t before)
+{
+    __builtin_ia32_ldmxcsr(before);
+}
+#else
+static uint32_t enter_float_mode(void)
+{
+    return 0;
+}
+static void leave_float_mode(uint32_t before)
+{
+    (void)before;
+}
+#endif
+
+static void forward_job(void *arg, const kvf_member *me)
+{
+    const forward *f = arg;
+    native_state *s = f->s;
+    team t = {.f = f,
+              .me = me,
+              .s = s,
+              .e = s->engine,
+              .plan = s->engine->plan,
+              .own = &s->own[me->id],
+              .active = s->all,
+              .n = f->pass->n_rows,
+              .tiles = s->tiles,
+              .n_tiles = f->n_tiles};
+    uint32_t before = enter_float_mode();
+    embed(&t);
+    for (uint32_t i = 0; i < t.plan->layers; i++) layer(&t, i);
+    if (t.n) heads(&t);
+    leave_float_mode(before);
+}
+
+/* Whether a pass is long enough to be divided: waking a team and meeting in every layer costs some
+ * ten microseconds. The time alone is guessed from the bytes read and the operations done. */
+static bool worth_a_team(const native_engine *e, uint32_t rows)
+{
+    double bytes = (double)e->weight_bytes / 100e9,
+           work = (double)e->layer_parameters * rows * 2 / 100e9;
+    return (bytes > work ? bytes : work) > 30e-6;
+}
+
+kvf_status native_forward(void *state, const kvf_pass *pass, const kvf_pass_outputs *out,
+                          kvf_error *err)
+{
+    native_state *s = state;
+    (void)err; /* all memory was taken before: nothing here can fail */
+    forward f = {.s = s, .pass = pass, .out = out, .active = s->wanted};
+    for (uint32_t i = 0; i < pass->n_rows; i++)
+        if (pass->rows[i].want) s->wanted[f.n_wanted++] = i;
+    f.n_tiles = native_tiles(s->tiles, pass, s->all, pass->n_rows);
+    f.n_wanted_tiles = native_tiles(s->tiles + f.n_tiles, pass, s->wanted, f.n_wanted);
+    kvf_pool_run(s->engine->pool, worth_a_team(s->engine, pass->n_rows), forward_job, &f);
+    return KVF_OK;
+}

@@ -1,0 +1,90 @@
+/* native.h - the native engine: a plan with packed weights, and its passes.
+ *
+ * native.c makes a model ready and takes a tree's memory; forward.c is the pass, told in model
+ * order; attend.c is attention along paths. linear.h has the products, vector.h everything else. */
+#ifndef KVF_NATIVE_H
+#define KVF_NATIVE_H
+
+#include "engine.h"
+#include "native/linear.h"
+#include "native/pool.h"
+#include "native/vector.h"
+#include "plan.h"
+
+typedef struct native_layer {
+    kvf_packed qkv; /* q, k and v side by side: [heads + 2 * kv_heads][head_dim] outputs */
+    kvf_packed o, gate, up, down;
+} native_layer;
+
+/* A model made ready; shared by all its trees, immutable but for the pool. */
+typedef struct native_engine {
+    const kvf_plan *plan;
+    const kvf_linear_table *linear;
+    const kvf_vector *vector;
+    kvf_pool *pool;
+    native_layer *layer;                        /* [plan->layers] */
+    kvf_packed head[KVF_HEADS][KVF_MAX_STAGES]; /* of linear stages */
+    kvf_precision precision;
+    bool bf16_cache;
+    uint32_t q_dim, kv_dim; /* heads * head_dim, kv_heads * head_dim */
+    uint32_t widest_stage;  /* of heads that are stacks: the longest row between two stages */
+    uint64_t weight_bytes, layer_parameters;
+} native_engine;
+
+/* Rows of a pass that see the same leading blocks: they read those together. */
+typedef struct native_tile {
+    uint32_t first, n; /* of the active rows */
+    uint32_t blocks;   /* leading blocks of KVF_BLOCK positions that all of them see whole */
+} native_tile;
+
+enum { TILE_ROWS = 32, FEW_ROWS = 4 };
+
+/* Buffers of one member of the team. */
+typedef struct native_own {
+    float *h;          /* [FEW_ROWS][wide] rows made ready alone */
+    uint8_t *prepared; /* of FEW_ROWS rows */
+    float *attend;     /* [TILE_ROWS][group][state] */
+    float *stack;      /* [2][TILE_ROWS][widest_stage] */
+} native_own;
+
+/* One tree: its rows of K and V, and the buffers of a pass. */
+typedef struct native_state {
+    const native_engine *engine;
+    kvf_limits limits;
+    uint8_t *cache; /* [layers][2][slots][kv_dim] f32 or bf16 */
+    uint64_t cache_bytes;
+    uint8_t *memory; /* all that follows */
+    uint64_t memory_bytes;
+    float *x, *h;           /* [rows][hidden_stride] the residual stream; rows made ready */
+    float *qkv;             /* [rows][qkv_stride] */
+    float *a;               /* [rows][q_stride] results of attention */
+    float *up, *gate;       /* [rows][up_stride] */
+    float *y;               /* [rows][hidden_stride] what is added to x */
+    uint8_t *prepared;      /* of all rows, for the widest product */
+    float *cos, *sin;       /* [depth][pairs] of rotaries that are given as frequencies */
+    uint32_t *all, *wanted; /* [rows] indices: all of them, and those with outputs */
+    native_tile *tiles;     /* [rows] */
+    native_own *own;        /* [threads] */
+    size_t hidden_stride, qkv_stride, q_stride, up_stride;
+} native_state;
+
+kvf_status native_forward(void *state, const kvf_pass *pass, const kvf_pass_outputs *out,
+                          kvf_error *err);
+
+/* ---- attend.c -------------------------------------------------------------------------------- */
+
+/* Group active rows of a pass into tiles; returns their number. */
+uint32_t native_tiles(native_tile *tiles, const kvf_pass *pass, const uint32_t *active, uint32_t n);
+
+/* Attention of one tile for one head of K and V: reads q of the rows from s->qkv (turned and
+ * scaled), K and V from the cache, and writes s->a. */
+void native_attend(const native_state *s, const kvf_pass *pass, const uint32_t *active,
+                   const native_tile *tile, uint32_t layer, uint32_t kv_head, float *states);
+
+static inline uint8_t *native_rows(const native_state *s, uint32_t layer, uint32_t v)
+{
+    const native_engine *e = s->engine;
+    size_t bytes = (size_t)e->kv_dim * (e->bf16_cache ? 2 : 4);
+    return s->cache + ((size_t)layer * 2 + v) * s->limits.slots * bytes;
+}
+#endif

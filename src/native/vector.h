@@ -1,0 +1,54 @@
+/* vector.h - everything of a forward pass that is not a matrix product, one table per ISA.
+ *
+ * The plain C table is the specification. The two others are one text, vector_lanes.h, over
+ * the lanes of either instruction set. For one table, a result depends on its own inputs
+ * alone: not on how many rows or positions were handed over in one call.
+ *
+ * Attention is one pass with an online softmax (Milakov and Gimelshein, 2018): positions are
+ * taken in blocks that are cut at fixed multiples of depth, each block ends with
+ *     m' = max(m, max s);  l' = l e^(m-m') + sum e^(s-m');  a' = a e^(m-m') + sum e^(s-m') v
+ * and the row's result is a / l. A row keeps (m, l, a) between blocks, so that a block of K and V
+ * that many rows share is read once for all of them. */
+#ifndef KVF_VECTOR_H
+#define KVF_VECTOR_H
+
+#include "native/cpu.h"
+#include "plan.h"
+
+enum { KVF_BLOCK = 32 }; /* positions of one attention block */
+
+/* One block of positions, seen by rows that have it in common, for the query heads that share
+ * one head of K and V. */
+typedef struct kvf_attend {
+    const void *k, *v;     /* of this layer and KV head: row s begins at element s * stride */
+    size_t stride;         /* kv_heads * head_dim */
+    const uint32_t *slots; /* [n] of the positions, in order of depth */
+    uint32_t n;            /* 1 .. KVF_BLOCK; below KVF_BLOCK only where a path ends */
+    uint32_t head_dim, group, rows;
+    const float *const *q; /* [rows] -> [group][head_dim], scaled */
+    float *const *state;   /* [rows] -> [group][state_size] */
+} kvf_attend;
+
+typedef struct kvf_vector {
+    const char *name;
+
+    /* y = norm(x) * weight + bias over n elements; x and y may be the same. */
+    void (*norm)(const kvf_norm *norm, const float *x, float *y, size_t n);
+    void (*act)(kvf_act act, float *x, size_t n);                        /* x = act(x) */
+    void (*act_mul)(kvf_act act, const float *gate, float *x, size_t n); /* x = act(gate) * x */
+    void (*add)(float *x, const float *y, size_t n);                     /* x += y */
+    void (*scale)(const float *x, float s, float *y, size_t n);          /* y = s * x */
+    /* Turn one head in place; cos and sin are [pairs], of its position. */
+    void (*rotate)(float *x, const float *cos, const float *sin, uint32_t pairs, bool interleaved);
+    void (*store_bf16)(const float *x, uint16_t *y, size_t n); /* nearest even */
+
+    size_t (*state_size)(uint32_t head_dim); /* floats of (m, l, a) of one head */
+    void (*attend_begin)(float *state, uint32_t head_dim);
+    void (*attend_f32)(const kvf_attend *a);
+    void (*attend_bf16)(const kvf_attend *a);
+    void (*attend_end)(const float *state, uint32_t head_dim, float *y); /* y = a / l */
+} kvf_vector;
+
+extern const kvf_vector kvf_vector_c, kvf_vector_avx2, kvf_vector_avx512;
+const kvf_vector *kvf_vector_of(kvf_cpu cpu);
+#endif

@@ -1,0 +1,244 @@
+/* vector_lanes.h - the table of vector.h, told once over LANES floats at a time. Included by
+ * one file per instruction set, behind its lanes.
+ *
+ * A tail is always masked and goes through the same operations as full lanes: what an element
+ * gets does not depend on where in an array it stands. */
+#include "vector.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- functions of one vector ----------------------------------------------------------------- */
+
+/* e^x = 2^n e^r, n whole, |r| <= ln 2 / 2; e^r by a polynomial whose relative error is below 4e-9
+ * (fitted by weighted least squares). Below the smallest normal number the result is 0; NaN stays.
+ */
+static inline vf vf_exp(vf x)
+{
+    vf clamped = vf_min(vf_set(88.72f), vf_max(vf_set(-87.33f), x));
+    vf n = vf_round(vf_mul(clamped, vf_set(1.44269504f)));
+    vf r = vf_fma(n, vf_set(-0.693359375f), clamped);
+    r = vf_fma(n, vf_set(2.12194440e-4f), r);
+    vf p = vf_set(0.0013950806f);
+    p = vf_fma(p, r, vf_set(0.008369073f));
+    p = vf_fma(p, r, vf_set(0.041666202f));
+    p = vf_fma(p, r, vf_set(0.16666517f));
+    p = vf_fma(p, r, vf_set(0.5f));
+    p = vf_fma(p, vf_mul(r, r), vf_add(r, vf_set(1.0f)));
+    /* in two steps, since 2^128 is no float but 2^127 * (2 - tiny) is */
+    vf y = vf_mul(vf_times_2_to(p, vf_sub(n, vf_set(1.0f))), vf_set(2.0f));
+    return vf_if_less(x, vf_set(-87.33f), vf_set(0.0f), y);
+}
+
+static inline vf vf_sigmoid(vf x)
+{
+    vf e = vf_exp(vf_sub(vf_set(0.0f), vf_abs(x))); /* never overflows */
+    vf y = vf_div(vf_set(1.0f), vf_add(vf_set(1.0f), e));
+    return vf_if_less(x, vf_set(0.0f), vf_mul(e, y), y);
+}
+
+static inline vf vf_tanh(vf x)
+{
+    vf a = vf_abs(x), e = vf_exp(vf_mul(a, vf_set(-2.0f)));
+    vf big = vf_div(vf_sub(vf_set(1.0f), e), vf_add(vf_set(1.0f), e));
+    /* near 0 the quotient cancels: the series up to x^9 is good to 1e-8 there */
+    vf s = vf_mul(x, x), p = vf_set(62.0f / 2835.0f);
+    p = vf_fma(p, s, vf_set(-17.0f / 315.0f));
+    p = vf_fma(p, s, vf_set(2.0f / 15.0f));
+    p = vf_fma(p, s, vf_set(-1.0f / 3.0f));
+    p = vf_fma(vf_mul(p, s), a, a);
+    return vf_copysign(vf_if_less(a, vf_set(0.25f), p, big), x);
+}
+
+/* erf by x P(x^2) below 1, and above by 1 - e^Q(x), where Q approximates ln erfc: both fitted by
+ * weighted least squares, absolute error below 2e-9 before rounding. */
+static inline vf vf_erf(vf x)
+{
+    vf a = vf_min(vf_set(4.0f), vf_abs(x)), s = vf_mul(x, x);
+    vf p = vf_set(7.889118e-05f);
+    p = vf_fma(p, s, vf_set(-0.00080208405f));
+    p = vf_fma(p, s, vf_set(0.005189535f));
+    p = vf_fma(p, s, vf_set(-0.026854444f));
+    p = vf_fma(p, s, vf_set(0.112836f));
+    p = vf_fma(p, s, vf_set(-0.37612626f));
+    p = vf_fma(p, s, vf_set(1.1283791f));
+    vf q = vf_set(0.00018557538f);
+    q = vf_fma(q, a, vf_set(-0.0029396205f));
+    q = vf_fma(q, a, vf_set(0.02180537f));
+    q = vf_fma(q, a, vf_set(-0.10303747f));
+    q = vf_fma(q, a, vf_set(-0.63822556f));
+    q = vf_fma(q, a, vf_set(-1.1270401f));
+    q = vf_fma(q, a, vf_set(-0.00035370304f));
+    vf big = vf_copysign(vf_sub(vf_set(1.0f), vf_exp(q)), x);
+    return vf_if_less(vf_abs(x), vf_set(1.0f), vf_mul(x, p), big);
+}
+
+static inline vf vf_act(kvf_act act, vf x)
+{
+    switch (act) {
+    case KVF_ACT_GELU_ERF: {
+        vf half = vf_mul(x, vf_set(0.5f));
+        return vf_fma(half, vf_erf(vf_mul(x, vf_set(0.70710678f))), half);
+    }
+    case KVF_ACT_GELU_TANH: {
+        vf half = vf_mul(x, vf_set(0.5f));
+        vf u = vf_mul(x, vf_fma(vf_mul(x, x), vf_set(0.0356774081f), vf_set(0.7978845608f)));
+        return vf_fma(half, vf_tanh(u), half);
+    }
+    case KVF_ACT_RELU: return vf_max(vf_set(0.0f), x);
+    case KVF_ACT_SILU: return vf_mul(x, vf_sigmoid(x));
+    case KVF_ACT_TANH: return vf_tanh(x);
+    case KVF_ACT_SIGMOID: return vf_sigmoid(x);
+    case KVF_ACT_NONE: break;
+    }
+    return x;
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+static void norm_lanes(const kvf_norm *norm, const float *x, float *y, size_t n)
+{
+    vf mean = vf_set(0.0f), sum = vf_set(0.0f), zero = vf_set(0.0f);
+    if (norm->kind == KVF_NORM_LAYER) {
+        for (size_t i = 0; i < n; i += LANES) sum = vf_add(sum, vf_load_n(x + i, n - i));
+        mean = vf_set(vf_sum(sum) / (float)n);
+        sum = zero;
+    }
+    for (size_t i = 0; i < n; i += LANES) {
+        vf d = vf_first(n - i, vf_sub(vf_load_n(x + i, n - i), mean), zero);
+        sum = vf_fma(d, d, sum);
+    }
+    vf r = vf_set(1.0f / sqrtf(vf_sum(sum) / (float)n + norm->eps));
+    for (size_t i = 0; i < n; i += LANES) {
+        vf v = vf_mul(vf_sub(vf_load_n(x + i, n - i), mean), r);
+        if (norm->weight) v = vf_mul(v, vf_load_n(norm->weight + i, n - i));
+        if (norm->bias) v = vf_add(v, vf_load_n(norm->bias + i, n - i));
+        vf_store_n(y + i, v, n - i);
+    }
+}
+
+static void act_lanes(kvf_act act, float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES)
+        vf_store_n(x + i, vf_act(act, vf_load_n(x + i, n - i)), n - i);
+}
+
+static void act_mul_lanes(kvf_act act, const float *gate, float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        vf g = vf_act(act, vf_load_n(gate + i, n - i));
+        vf_store_n(x + i, vf_mul(g, vf_load_n(x + i, n - i)), n - i);
+    }
+}
+
+static void add_lanes(float *x, const float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES)
+        vf_store_n(x + i, vf_add(vf_load_n(x + i, n - i), vf_load_n(y + i, n - i)), n - i);
+}
+
+static void scale_lanes(const float *x, float s, float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES)
+        vf_store_n(y + i, vf_mul(vf_load_n(x + i, n - i), vf_set(s)), n - i);
+}
+
+static void store_bf16_lanes(const float *x, uint16_t *y, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) vf_store_bf16_n(y + i, vf_load_n(x + i, n - i), n - i);
+}
+
+static void rotate_lanes(float *x, const float *cosine, const float *sine, uint32_t pairs,
+                         bool interleaved)
+{
+    if (interleaved) {
+        for (uint32_t j = 0; j < pairs; j++) {
+            float a = x[2 * j], b = x[2 * j + 1];
+            x[2 * j] = fmaf(a, cosine[j], -(b * sine[j]));
+            x[2 * j + 1] = fmaf(b, cosine[j], a * sine[j]);
+        }
+        return;
+    }
+    vf zero = vf_set(0.0f);
+    for (uint32_t j = 0; j < pairs; j += LANES) {
+        size_t n = pairs - j;
+        vf a = vf_load_n(x + j, n), b = vf_load_n(x + pairs + j, n);
+        vf c = vf_load_n(cosine + j, n), s = vf_load_n(sine + j, n);
+        vf_store_n(x + j, vf_fma(a, c, vf_sub(zero, vf_mul(b, s))), n);
+        vf_store_n(x + pairs + j, vf_fma(b, c, vf_mul(a, s)), n);
+    }
+}
+
+/* ---- attention ------------------------------------------------------------------------------- */
+
+/* State of a head: m in every lane, l by lanes, then a padded to full lanes. */
+enum { STATE_M = 0, STATE_L = LANES, STATE_A = 2 * LANES };
+
+static size_t state_size_lanes(uint32_t head_dim)
+{
+    return STATE_A + (head_dim + LANES - 1) / LANES * LANES;
+}
+
+static void attend_begin_lanes(float *state, uint32_t head_dim)
+{
+    vf_store(state + STATE_M, vf_set(-INFINITY));
+    memset(state + STATE_L, 0, (state_size_lanes(head_dim) - STATE_L) * sizeof *state);
+}
+
+static void attend_end_lanes(const float *state, uint32_t head_dim, float *y)
+{
+    vf l = vf_set(vf_sum(vf_load(state + STATE_L)));
+    for (uint32_t i = 0; i < head_dim; i += LANES)
+        vf_store_n(y + i, vf_div(vf_load(state + STATE_A + i), l), head_dim - i);
+}
+
+/* The maximum and the sum of a block in place: scores become weights e^(s - m'). Returns
+ * e^(m - m'), by which what came before must be scaled. */
+static inline vf online_softmax(float *state, vf s[KVF_BLOCK / LANES], float *weights)
+{
+    enum { N = KVF_BLOCK / LANES };
+    vf top = s[0];
+    for (int i = 1; i < N; i++) top = vf_max(top, s[i]);
+    vf m = vf_load(state + STATE_M), higher = vf_max(m, vf_set(vf_lanes_max(top)));
+    vf before = vf_exp(vf_sub(m, higher)), sum = vf_mul(vf_load(state + STATE_L), before);
+    for (int i = 0; i < N; i++) {
+        vf w = vf_exp(vf_sub(s[i], higher));
+        sum = vf_add(sum, w);
+        vf_store(weights + i * LANES, w);
+    }
+    vf_store(state + STATE_M, higher);
+    vf_store(state + STATE_L, sum);
+    return before;
+}
+
+/* The two types of cache rows share the text below; element() is what differs. */
+#define ELEMENT float
+#define LOAD    vf_load
+#define LOAD_N  vf_load_n
+#define NAME(f) f##_f32
+#include "attend_lanes.h"
+#undef ELEMENT
+#undef LOAD
+#undef LOAD_N
+#undef NAME
+#define ELEMENT uint16_t
+#define LOAD    vf_load_bf16
+#define LOAD_N  vf_load_bf16_n
+#define NAME(f) f##_bf16
+#include "attend_lanes.h"
+
+const kvf_vector TABLE = {
+    .name = TABLE_NAME,
+    .norm = norm_lanes,
+    .act = act_lanes,
+    .act_mul = act_mul_lanes,
+    .add = add_lanes,
+    .scale = scale_lanes,
+    .rotate = rotate_lanes,
+    .store_bf16 = store_bf16_lanes,
+    .state_size = state_size_lanes,
+    .attend_begin = attend_begin_lanes,
+    .attend_f32 = attend_f32,
+    .attend_bf16 = attend_bf16,
+    .attend_end = attend_end_lanes,
+};

@@ -317,7 +317,7 @@ static void heads(const team *t)
 {
     kvf_product hidden = {0};
     normed(t, &t->plan->final_norm, &hidden);
-    for (kvf_head h = 0; h < KVF_HEADS; h++) {
+    for (int h = 0; h < KVF_HEADS; h++) {
         const kvf_stack *stack = &t->plan->head[h];
         float *const *rows = t->f->out->head[h];
         if (!rows) continue;
@@ -329,9 +329,9 @@ static void heads(const team *t)
                     memcpy(rows[t->active[i]], hidden.x + i * hidden.x_stride,
                            t->plan->hidden * sizeof(float));
         } else if (stack->n_stages == 1 && stack->stages[0].kind == KVF_STAGE_LINEAR) {
-            wide_head(t, h, &hidden);
+            wide_head(t, (kvf_head)h, &hidden);
         } else {
-            stacked_head(t, h, &hidden);
+            stacked_head(t, (kvf_head)h, &hidden);
         }
     }
 }

@@ -1,0 +1,11 @@
+/* cmd.h - the subcommands of the program trigo, one file each.
+ *
+ * Each takes its own name as argv[0] and returns the exit status: 0 done, 1 failed, 2 wrong usage.
+ * Data goes to stdout, words to stderr. */
+#ifndef TRIGO_CMD_H
+#define TRIGO_CMD_H
+
+int cmd_bench(int argc, char **argv);
+int cmd_replay(int argc, char **argv);
+
+#endif

@@ -47,7 +47,8 @@ static uint32_t common(const kvf_pass *pass, const kvf_row *a, const kvf_row *b)
     return n < end ? n : end;
 }
 
-uint32_t native_tiles(native_tile *tiles, const kvf_pass *pass, const uint32_t *active, uint32_t n)
+uint32_t kvf_native_tiles(native_tile *tiles, const kvf_pass *pass, const uint32_t *active,
+                          uint32_t n)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < n;) {
@@ -65,8 +66,8 @@ uint32_t native_tiles(native_tile *tiles, const kvf_pass *pass, const uint32_t *
     return count;
 }
 
-void native_attend(const native_state *s, const kvf_pass *pass, const uint32_t *active,
-                   const native_tile *tile, uint32_t layer, uint32_t kv_head, float *states)
+void kvf_native_attend(const native_state *s, const kvf_pass *pass, const uint32_t *active,
+                       const native_tile *tile, uint32_t layer, uint32_t kv_head, float *states)
 {
     const native_engine *e = s->engine;
     const kvf_plan *plan = e->plan;

@@ -177,8 +177,8 @@ static void attention(const team *t, uint32_t layer)
     }
     if (by_heads) begin *= t->n_tiles, end *= t->n_tiles;
     for (size_t unit = begin; unit < end; unit++)
-        native_attend(t->s, t->f->pass, t->active, &t->tiles[unit % t->n_tiles], layer,
-                      (uint32_t)(unit / t->n_tiles), t->own->attend);
+        kvf_native_attend(t->s, t->f->pass, t->active, &t->tiles[unit % t->n_tiles], layer,
+                          (uint32_t)(unit / t->n_tiles), t->own->attend);
     kvf_meet(t->me);
 }
 
@@ -393,16 +393,16 @@ static bool worth_a_team(const native_engine *e, uint32_t rows)
     return (bytes > work ? bytes : work) > 30e-6;
 }
 
-kvf_status native_forward(void *state, const kvf_pass *pass, const kvf_pass_outputs *out,
-                          kvf_error *err)
+kvf_status kvf_native_forward(void *state, const kvf_pass *pass, const kvf_pass_outputs *out,
+                              kvf_error *err)
 {
     native_state *s = state;
     (void)err; /* all memory was taken before: nothing here can fail */
     forward f = {.s = s, .pass = pass, .out = out, .active = s->wanted};
     for (uint32_t i = 0; i < pass->n_rows; i++)
         if (pass->rows[i].want) s->wanted[f.n_wanted++] = i;
-    f.n_tiles = native_tiles(s->tiles, pass, s->all, pass->n_rows);
-    f.n_wanted_tiles = native_tiles(s->tiles + f.n_tiles, pass, s->wanted, f.n_wanted);
+    f.n_tiles = kvf_native_tiles(s->tiles, pass, s->all, pass->n_rows);
+    f.n_wanted_tiles = kvf_native_tiles(s->tiles + f.n_tiles, pass, s->wanted, f.n_wanted);
     kvf_pool_run(s->engine->pool, worth_a_team(s->engine, pass->n_rows), forward_job, &f);
     return KVF_OK;
 }

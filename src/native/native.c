@@ -363,6 +363,6 @@ const kvf_engine_ops kvf_engine_native = {
     .open = native_open,
     .close = native_close,
     .bytes = native_bytes,
-    .forward = native_forward,
+    .forward = kvf_native_forward,
     .stats = native_stats,
 };

@@ -68,18 +68,19 @@ typedef struct native_state {
     size_t hidden_stride, qkv_stride, q_stride, up_stride;
 } native_state;
 
-kvf_status native_forward(void *state, const kvf_pass *pass, const kvf_pass_outputs *out,
-                          kvf_error *err);
+kvf_status kvf_native_forward(void *state, const kvf_pass *pass, const kvf_pass_outputs *out,
+                              kvf_error *err);
 
 /* ---- attend.c -------------------------------------------------------------------------------- */
 
 /* Group active rows of a pass into tiles; returns their number. */
-uint32_t native_tiles(native_tile *tiles, const kvf_pass *pass, const uint32_t *active, uint32_t n);
+uint32_t kvf_native_tiles(native_tile *tiles, const kvf_pass *pass, const uint32_t *active,
+                          uint32_t n);
 
 /* Attention of one tile for one head of K and V: reads q of the rows from s->qkv (turned and
  * scaled), K and V from the cache, and writes s->a. */
-void native_attend(const native_state *s, const kvf_pass *pass, const uint32_t *active,
-                   const native_tile *tile, uint32_t layer, uint32_t kv_head, float *states);
+void kvf_native_attend(const native_state *s, const kvf_pass *pass, const uint32_t *active,
+                       const native_tile *tile, uint32_t layer, uint32_t kv_head, float *states);
 
 static inline uint8_t *native_rows(const native_state *s, uint32_t layer, uint32_t v)
 {

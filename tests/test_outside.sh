@@ -98,8 +98,8 @@ check project/build/cmake-static static
 for name in kvfork trigo; do
     program=$prefix/bin/$name
     [[ -e $build/$name || -e $program ]] || continue
-    said=$("$program" --version) || fail "the installed $name --version exits with $?"
-    [[ $said == *"$version"* ]] || fail "the installed $name --version says \"$said\""
+    "$program" --help >"$name.help" || fail "the installed $name --help exits with $?"
+    grep -q "$name" "$name.help" || fail "the installed $name --help does not name $name"
     ! readelf -d "$program" | grep -q "R.*PATH.*$source" || fail "$name has an RPATH into its source folder"
 done
 if [[ -e $libdir/kvfork/libonnxruntime.so.1 ]]; then

@@ -129,72 +129,98 @@ static void rows(void **unused)
     (void)unused, each(check_rows);
 }
 
-/* Paths of 1 to SLOTS positions over shuffled slots, several heads and rows, both cache types. */
+enum { HEADS = 3, GROUP = 2, QUERIES = HEADS * GROUP, ROWS = 3, MAX_D = 130 };
+
+/* A path over shuffled slots, and what rows ask of it. */
+static struct {
+    float k[SLOTS * HEADS * MAX_D + GUARD], v[SLOTS * HEADS * MAX_D + GUARD],
+        q[ROWS][QUERIES * MAX_D + GUARD];
+    uint16_t k16[SLOTS * HEADS * MAX_D + GUARD], v16[SLOTS * HEADS * MAX_D + GUARD];
+    uint32_t slots[SLOTS];
+} path;
+
+static void draw_path(uint32_t head_dim, kvf_rng *rng)
+{
+    size_t n = (size_t)SLOTS * HEADS * head_dim;
+    fill(path.k, n, rng, 1);
+    fill(path.v, n, rng, 1);
+    kvf_vector_c.store_bf16(path.k, path.k16, n + GUARD);
+    kvf_vector_c.store_bf16(path.v, path.v16, n + GUARD);
+    for (int r = 0; r < ROWS; r++) fill(path.q[r], (size_t)QUERIES * head_dim, rng, 2);
+    for (uint32_t s = 0; s < SLOTS; s++) {
+        uint32_t j = kvf_rng_below(rng, s + 1);
+        path.slots[s] = path.slots[j];
+        path.slots[j] = s;
+    }
+}
+
+/* y [ROWS][QUERIES][head_dim]: all heads of a kind, `heads` of them in a call. */
+static void attend_path(const kvf_vector *v, uint32_t head_dim, uint32_t group, uint32_t length,
+                        bool bf16, uint32_t heads, float *result)
+{
+    static float states[ROWS][QUERIES * 256];
+    size_t size = v->state_size(head_dim), element = bf16 ? 2 : 4;
+    for (uint32_t first = 0; first < HEADS; first += heads) {
+        const float *q[ROWS];
+        float *state[ROWS];
+        uint32_t n = HEADS - first < heads ? HEADS - first : heads;
+        for (int r = 0; r < ROWS; r++) {
+            q[r] = path.q[r] + (size_t)first * group * head_dim;
+            state[r] = states[r];
+            for (uint32_t h = 0; h < n * group; h++) v->attend_begin(state[r] + h * size, head_dim);
+        }
+        size_t at = (size_t)first * head_dim * element;
+        kvf_attend a = {.k = (bf16 ? (uint8_t *)path.k16 : (uint8_t *)path.k) + at,
+                        .v = (bf16 ? (uint8_t *)path.v16 : (uint8_t *)path.v) + at,
+                        .stride = (size_t)HEADS * head_dim,
+                        .head_dim = head_dim,
+                        .heads = n,
+                        .group = group,
+                        .rows = ROWS,
+                        .q = q,
+                        .state = state};
+        for (uint32_t p = 0; p < length; p += KVF_BLOCK) {
+            a.slots = path.slots + p;
+            a.n = length - p < KVF_BLOCK ? length - p : KVF_BLOCK;
+            (bf16 ? v->attend_bf16 : v->attend_f32)(&a);
+        }
+        for (int r = 0; r < ROWS; r++)
+            for (uint32_t h = 0; h < n * group; h++)
+                v->attend_end(state[r] + h * size, head_dim,
+                              result + ((size_t)r * QUERIES + first * group + h) * head_dim);
+    }
+}
+
+/* Paths of many lengths and all widths of heads, close to the plain table; and the same bits
+ * however many heads one call takes. */
 static void attention(void **unused)
 {
     (void)unused;
-    enum { HEADS = 3, ROWS = 3, MAX_D = 130 };
     static const uint32_t dims[] = {1, 4, 8, 16, 20, 24, 32, 64, 80, 96, 128, MAX_D};
-    static float k[SLOTS * MAX_D + GUARD], vv[SLOTS * MAX_D + GUARD],
-        q[ROWS][HEADS * MAX_D + GUARD];
-    static uint16_t kh[SLOTS * MAX_D], vh[SLOTS * MAX_D];
-    static float state[2][ROWS][HEADS * 256], result[2][MAX_D];
+    static float plain[ROWS * QUERIES * MAX_D], got[ROWS * QUERIES * MAX_D],
+        apart[ROWS * QUERIES * MAX_D];
     kvf_rng rng;
     kvf_rng_seed(&rng, 4);
-    for (size_t l = 0; l < sizeof levels / sizeof *levels; l++) {
-        if (!kvf_cpu_runs(levels[l])) continue;
-        for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
-            for (uint32_t length = 1; length <= SLOTS; length = length * 3 / 2 + 1) {
-                uint32_t d = dims[i], slots[SLOTS];
-                bool bf16 = kvf_rng_below(&rng, 2);
-                fill(k, SLOTS * d, &rng, 1);
-                fill(vv, SLOTS * d, &rng, 1);
-                kvf_vector_c.store_bf16(k, kh, SLOTS * d);
-                kvf_vector_c.store_bf16(vv, vh, SLOTS * d);
-                for (uint32_t s = 0; s < SLOTS; s++) slots[s] = s;
-                for (uint32_t s = 0; s < SLOTS; s++) {
-                    uint32_t j = kvf_rng_below(&rng, SLOTS), t = slots[s];
-                    slots[s] = slots[j];
-                    slots[j] = t;
-                }
-                const float *qs[ROWS];
-                for (int r = 0; r < ROWS; r++) {
-                    fill(q[r], HEADS * d, &rng, 2);
-                    qs[r] = q[r];
-                }
-                const kvf_vector *tables[] = {&kvf_vector_c, kvf_vector_of(levels[l])};
-                for (int t = 0; t < 2; t++) {
-                    float *states[ROWS];
-                    for (int r = 0; r < ROWS; r++) {
-                        states[r] = state[t][r];
-                        for (int h = 0; h < HEADS; h++)
-                            tables[t]->attend_begin(states[r] + h * tables[t]->state_size(d), d);
-                    }
-                    kvf_attend a = {.k = bf16 ? (void *)kh : k,
-                                    .v = bf16 ? (void *)vh : vv,
-                                    .stride = d,
-                                    .head_dim = d,
-                                    .group = HEADS,
-                                    .rows = ROWS,
-                                    .q = qs,
-                                    .state = states};
-                    for (uint32_t p = 0; p < length; p += KVF_BLOCK) {
-                        a.slots = slots + p;
-                        a.n = length - p < KVF_BLOCK ? length - p : KVF_BLOCK;
-                        (bf16 ? tables[t]->attend_bf16 : tables[t]->attend_f32)(&a);
-                    }
-                }
-                for (int r = 0; r < ROWS; r++)
-                    for (int h = 0; h < HEADS; h++) {
-                        for (int t = 0; t < 2; t++)
-                            tables[t]->attend_end(state[t][r] + h * tables[t]->state_size(d), d,
-                                                  result[t]);
-                        char what[64];
-                        snprintf(what, sizeof what, "attention d=%u length=%u bf16=%d", d, length,
-                                 bf16);
-                        close_to(what, tables[1]->name, result[1], result[0], d, 2e-5f);
-                    }
-            }
+    for (size_t i = 0; i < sizeof dims / sizeof *dims * 20; i++) {
+        uint32_t d = dims[i / 20], length = 1 + kvf_rng_below(&rng, SLOTS),
+                 group = 1 + (uint32_t)i % 2;
+        bool bf16 = i / 2 % 2;
+        draw_path(d, &rng);
+        memset(plain, 0, sizeof plain);
+        attend_path(&kvf_vector_c, d, group, length, bf16, HEADS, plain);
+        for (size_t l = 0; l < sizeof levels / sizeof *levels; l++) {
+            if (!kvf_cpu_runs(levels[l])) continue;
+            const kvf_vector *v = kvf_vector_of(levels[l]);
+            char what[80];
+            snprintf(what, sizeof what, "attention head_dim=%u length=%u group=%u bf16=%d", d,
+                     length, group, bf16);
+            memset(got, 0, sizeof got);
+            memset(apart, 0, sizeof apart);
+            attend_path(v, d, group, length, bf16, HEADS, got);
+            attend_path(v, d, group, length, bf16, 1, apart);
+            close_to(what, v->name, got, plain, (size_t)ROWS * QUERIES * d, 2e-5f);
+            assert_memory_equal(got, apart, sizeof got);
+        }
     }
 }
 

@@ -66,55 +66,66 @@ uint32_t kvf_native_tiles(native_tile *tiles, const kvf_pass *pass, const uint32
     return count;
 }
 
-void kvf_native_attend(const native_state *s, const kvf_pass *pass, const uint32_t *active,
-                       const native_tile *tile, uint32_t layer, uint32_t kv_head, float *states)
+/* Set rows of a tile to nothing seen yet; q and state are where each has its own. */
+static void begin(const native_state *s, const uint32_t *rows, const native_head_range *heads,
+                  uint32_t n, float *states, const float **q, float **state)
 {
     const native_engine *e = s->engine;
-    const kvf_plan *plan = e->plan;
-    uint32_t head_dim = plan->head_dim, group = plan->heads / plan->kv_heads;
-    size_t state_size = e->vector->state_size(head_dim), first_head = (size_t)kv_head * group;
-    size_t element = e->bf16_cache ? 2 : 4;
+    uint32_t head_dim = e->plan->head_dim, group = e->plan->heads / e->plan->kv_heads;
+    size_t size = e->vector->state_size(head_dim), n_heads = (size_t)heads->n * group;
+    for (uint32_t r = 0; r < n; r++) {
+        q[r] = s->qkv + rows[r] * s->qkv_stride + (size_t)heads->first * group * head_dim;
+        state[r] = states + r * n_heads * size;
+        for (size_t h = 0; h < n_heads; h++) e->vector->attend_begin(state[r] + h * size, head_dim);
+    }
+}
+
+void kvf_native_attend(const native_state *s, const kvf_pass *pass, const uint32_t *active,
+                       const native_tile *tile, uint32_t layer, native_head_range heads,
+                       float *states)
+{
+    const native_engine *e = s->engine;
+    uint32_t head_dim = e->plan->head_dim, group = e->plan->heads / e->plan->kv_heads,
+             slots[KVF_BLOCK];
+    size_t size = e->vector->state_size(head_dim), element = e->bf16_cache ? 2 : 4;
+    size_t at = (size_t)heads.first * head_dim * element;
     void (*attend)(const kvf_attend *) =
         e->bf16_cache ? e->vector->attend_bf16 : e->vector->attend_f32;
-    uint32_t slots[KVF_BLOCK];
+    const uint32_t *rows = active + tile->first;
     const float *q[TILE_ROWS];
     float *state[TILE_ROWS];
-    for (uint32_t r = 0; r < tile->n; r++) {
-        q[r] = s->qkv + active[tile->first + r] * s->qkv_stride + first_head * head_dim;
-        state[r] = states + r * group * state_size;
-        for (uint32_t h = 0; h < group; h++)
-            e->vector->attend_begin(state[r] + h * state_size, head_dim);
-    }
-    kvf_attend a = {.k = native_rows(s, layer, 0) + (size_t)kv_head * head_dim * element,
-                    .v = native_rows(s, layer, 1) + (size_t)kv_head * head_dim * element,
+    begin(s, rows, &heads, tile->n, states, q, state);
+
+    kvf_attend a = {.k = native_rows(s, layer, 0) + at,
+                    .v = native_rows(s, layer, 1) + at,
                     .stride = e->kv_dim,
                     .slots = slots,
                     .n = KVF_BLOCK,
                     .head_dim = head_dim,
+                    .heads = heads.n,
                     .group = group,
                     .rows = tile->n,
                     .q = q,
                     .state = state};
-
-    cursor together = {.run = pass->runs + pass->rows[active[tile->first]].first_run};
+    cursor together = {.run = pass->runs + pass->rows[rows[0]].first_run};
     for (uint32_t b = 0; b < tile->blocks; b++) {
         take(&together, slots, KVF_BLOCK);
         attend(&a);
     }
     a.rows = 1;
     for (uint32_t r = 0; r < tile->n; r++) {
-        const kvf_row *row = &pass->rows[active[tile->first + r]];
-        uint32_t at = tile->blocks * KVF_BLOCK, end = row->position + 1;
+        const kvf_row *row = &pass->rows[rows[r]];
+        uint32_t depth = tile->blocks * KVF_BLOCK, end = row->position + 1;
+        cursor alone = depth < end ? seek(pass->runs + row->first_run, depth) : together;
         a.q = q + r;
         a.state = state + r;
-        cursor alone = at < end ? seek(pass->runs + row->first_run, at) : together;
-        for (; at < end; at += a.n) {
-            a.n = end - at < KVF_BLOCK ? end - at : KVF_BLOCK;
+        for (; depth < end; depth += a.n) {
+            a.n = end - depth < KVF_BLOCK ? end - depth : KVF_BLOCK;
             take(&alone, slots, a.n);
             attend(&a);
         }
-        float *y = s->a + (tile->first + r) * s->q_stride + first_head * head_dim;
-        for (uint32_t h = 0; h < group; h++)
-            e->vector->attend_end(state[r] + h * state_size, head_dim, y + (size_t)h * head_dim);
+        float *y = s->a + (tile->first + r) * s->q_stride + (size_t)heads.first * group * head_dim;
+        for (uint32_t h = 0; h < heads.n * group; h++)
+            e->vector->attend_end(state[r] + h * size, head_dim, y + (size_t)h * head_dim);
     }
 }

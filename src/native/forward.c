@@ -163,22 +163,26 @@ static void store_head(const team *t, uint32_t layer, uint32_t kv_head, uint32_t
 static void attention(const team *t, uint32_t layer)
 {
     uint32_t heads = t->plan->kv_heads, rows = t->f->pass->n_rows;
-    bool by_heads = heads % t->me->size == 0;
     size_t begin, end;
-    kvf_share(t->me, by_heads ? heads : rows, &begin, &end);
-    if (by_heads) {
+    if (heads % t->me->size == 0) {
+        kvf_share(t->me, heads, &begin, &end);
         for (uint32_t r = 0; r < rows; r++)
             for (size_t h = begin; h < end; h++) store_head(t, layer, (uint32_t)h, r);
+        native_head_range mine = {(uint32_t)begin, (uint32_t)(end - begin)};
+        for (uint32_t i = 0; i < t->n_tiles; i++)
+            kvf_native_attend(t->s, t->f->pass, t->active, &t->tiles[i], layer, mine,
+                              t->own->attend);
     } else {
+        kvf_share(t->me, rows, &begin, &end);
         for (size_t r = begin; r < end; r++)
             for (uint32_t h = 0; h < heads; h++) store_head(t, layer, h, (uint32_t)r);
         kvf_meet(t->me);
         kvf_share(t->me, (size_t)heads * t->n_tiles, &begin, &end);
+        for (size_t unit = begin; unit < end; unit++)
+            kvf_native_attend(t->s, t->f->pass, t->active, &t->tiles[unit % t->n_tiles], layer,
+                              (native_head_range){(uint32_t)(unit / t->n_tiles), 1},
+                              t->own->attend);
     }
-    if (by_heads) begin *= t->n_tiles, end *= t->n_tiles;
-    for (size_t unit = begin; unit < end; unit++)
-        kvf_native_attend(t->s, t->f->pass, t->active, &t->tiles[unit % t->n_tiles], layer,
-                          (uint32_t)(unit / t->n_tiles), t->own->attend);
     kvf_meet(t->me);
 }
 

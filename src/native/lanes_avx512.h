@@ -104,11 +104,11 @@ static inline float vf_lanes_max(vf a)
     return _mm512_reduce_max_ps(a);
 }
 
-/* Lane sums of 16 vectors, as one vector: lane i is the sum of a[i]. Each sum is the same tree
- * over its lanes: (j, j + 1), then pairs, then the quarters. */
-static inline vf vf_sums(const vf a[LANES])
+/* Sums of four neighbouring lanes of 16 vectors: quarter t of c[i] holds those of lanes 4t .. 4t +
+ * 3 of a[4i .. 4i + 3]. */
+static inline void quarter_sums(const vf a[LANES], vf c[4])
 {
-    vf b[8], c[4];
+    vf b[8];
     for (int i = 0; i < 8; i++)
         b[i] = _mm512_add_ps(_mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]),
                              _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]));
@@ -117,12 +117,47 @@ static inline vf vf_sums(const vf a[LANES])
         c[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(lo, hi)),
                              _mm512_castpd_ps(_mm512_unpackhi_pd(lo, hi)));
     }
-    /* c[i]: in every quarter the partial sums of a[4i .. 4i + 3]; now quarters across */
-    vf d0 = _mm512_add_ps(_mm512_shuffle_f32x4(c[0], c[1], 0x88),
-                          _mm512_shuffle_f32x4(c[0], c[1], 0xdd));
-    vf d1 = _mm512_add_ps(_mm512_shuffle_f32x4(c[2], c[3], 0x88),
-                          _mm512_shuffle_f32x4(c[2], c[3], 0xdd));
-    return _mm512_add_ps(_mm512_shuffle_f32x4(d0, d1, 0x88), _mm512_shuffle_f32x4(d0, d1, 0xdd));
+}
+static inline vf add_quarters(vf a, vf b)
+{
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+}
+
+/* Lane i of the result is the sum of the lanes of a[i]: pairs, quarters, halves, in that order. */
+static inline vf vf_sums(const vf a[LANES])
+{
+    vf c[4];
+    quarter_sums(a, c);
+    return add_quarters(add_quarters(c[0], c[1]), add_quarters(c[2], c[3]));
+}
+
+/* Vectors that hold two things of half the lanes each. */
+#define HALF_LANES
+static inline void vf_half_sums(const vf a[LANES], vf *low, vf *high)
+{
+    vf c[4];
+    quarter_sums(a, c);
+    vf d0 = add_quarters(c[0], c[1]), d1 = add_quarters(c[2], c[3]);
+    *low = _mm512_shuffle_f32x4(d0, d1, 0x88);
+    *high = _mm512_shuffle_f32x4(d0, d1, 0xdd);
+}
+static inline vf vf_halves(vf low, vf high)
+{
+    return _mm512_mask_blend_ps(0xff00, low, high);
+}
+static inline vf vf_set_halves(const float *low, const float *high)
+{
+    return _mm512_mask_broadcastss_ps(_mm512_set1_ps(*low), 0xff00, _mm_load_ss(high));
+}
+static inline vf vf_join(const float *low, const float *high)
+{
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(low)), _mm256_loadu_ps(high),
+                              1);
+}
+static inline void vf_split(float *low, float *high, vf a)
+{
+    _mm256_storeu_ps(low, _mm512_castps512_ps256(a));
+    _mm256_storeu_ps(high, _mm512_extractf32x8_ps(a, 1));
 }
 static inline float vf_sum(vf a)
 {

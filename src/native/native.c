@@ -249,7 +249,7 @@ static uint64_t lay_out(native_state *s)
     const kvf_plan *plan = e->plan;
     uint64_t used = 0, rows = s->limits.rows, f = sizeof(float);
     uint8_t *m = s->memory;
-    uint32_t group = plan->heads / plan->kv_heads, threads = kvf_pool_threads(e->pool);
+    uint32_t threads = kvf_pool_threads(e->pool);
     s->hidden_stride = stride_of(plan->hidden);
     s->qkv_stride = stride_of(e->q_dim + 2 * e->kv_dim);
     s->q_stride = stride_of(e->q_dim);
@@ -277,9 +277,9 @@ static uint64_t lay_out(native_state *s)
     for (uint32_t i = 0; i < threads; i++) {
         native_own own = {.h = cut(m, &used, FEW_ROWS * s->hidden_stride * f),
                           .prepared = cut(m, &used, prepared_bytes(e, FEW_ROWS)),
-                          .attend =
-                              cut(m, &used,
-                                  TILE_ROWS * group * e->vector->state_size(plan->head_dim) * f),
+                          .attend = cut(m, &used,
+                                        (uint64_t)TILE_ROWS * plan->heads *
+                                            e->vector->state_size(plan->head_dim) * f),
                           .stack = cut(m, &used, (uint64_t)2 * TILE_ROWS * e->widest_stage * f)};
         if (m) s->own[i] = own;
     }

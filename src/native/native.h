@@ -43,7 +43,7 @@ enum { TILE_ROWS = 32, FEW_ROWS = 4 };
 typedef struct native_own {
     float *h;          /* [FEW_ROWS][wide] rows made ready alone */
     uint8_t *prepared; /* of FEW_ROWS rows */
-    float *attend;     /* [TILE_ROWS][group][state] */
+    float *attend;     /* [TILE_ROWS][heads][state] */
     float *stack;      /* [2][TILE_ROWS][widest_stage] */
 } native_own;
 
@@ -77,10 +77,16 @@ kvf_status kvf_native_forward(void *state, const kvf_pass *pass, const kvf_pass_
 uint32_t kvf_native_tiles(native_tile *tiles, const kvf_pass *pass, const uint32_t *active,
                           uint32_t n);
 
-/* Attention of one tile for one head of K and V: reads q of the rows from s->qkv (turned and
- * scaled), K and V from the cache, and writes s->a. */
+/* Neighbouring heads of K and V, with the query heads that share them. */
+typedef struct native_head_range {
+    uint32_t first, n;
+} native_head_range;
+
+/* Attention of one tile: reads q of the rows from s->qkv (turned and scaled), K and V from the
+ * cache, and writes s->a. */
 void kvf_native_attend(const native_state *s, const kvf_pass *pass, const uint32_t *active,
-                       const native_tile *tile, uint32_t layer, uint32_t kv_head, float *states);
+                       const native_tile *tile, uint32_t layer, native_head_range heads,
+                       float *states);
 
 static inline uint8_t *native_rows(const native_state *s, uint32_t layer, uint32_t v)
 {

@@ -17,16 +17,16 @@
 
 enum { KVF_BLOCK = 32 }; /* positions of one attention block */
 
-/* One block of positions, seen by rows that have it in common, for the query heads that share
- * one head of K and V. */
+/* One block of positions, for rows that have it in common and for neighbouring heads of K and V.
+ * Each of these is shared by `group` query heads, which lie behind each other. */
 typedef struct kvf_attend {
-    const void *k, *v;     /* of this layer and KV head: row s begins at element s * stride */
-    size_t stride;         /* kv_heads * head_dim */
+    const void *k, *v; /* of this layer and the first head: row s begins at element s * stride */
+    size_t stride;     /* kv_heads * head_dim */
     const uint32_t *slots; /* [n] of the positions, in order of depth */
     uint32_t n;            /* 1 .. KVF_BLOCK; below KVF_BLOCK only where a path ends */
-    uint32_t head_dim, group, rows;
-    const float *const *q; /* [rows] -> [group][head_dim], scaled */
-    float *const *state;   /* [rows] -> [group][state_size] */
+    uint32_t head_dim, heads, group, rows;
+    const float *const *q; /* [rows] -> [heads * group][head_dim], scaled */
+    float *const *state;   /* [rows] -> [heads * group][state_size] */
 } kvf_attend;
 
 typedef struct kvf_vector {

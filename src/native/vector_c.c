@@ -95,13 +95,13 @@ static float element(const void *rows, size_t i, bool bf16)
     return bf16 ? kvf_from_bf16(((const uint16_t *)rows)[i]) : ((const float *)rows)[i];
 }
 
-static void attend_head(const kvf_attend *b, const float *q, float *state, bool bf16)
+static void attend_head(const kvf_attend *b, size_t at, const float *q, float *state, bool bf16)
 {
     float s[KVF_BLOCK], top = state[0];
     for (uint32_t p = 0; p < b->n; p++) {
         double sum = 0;
         for (uint32_t d = 0; d < b->head_dim; d++)
-            sum += (double)q[d] * element(b->k, b->slots[p] * b->stride + d, bf16);
+            sum += (double)q[d] * element(b->k, b->slots[p] * b->stride + at + d, bf16);
         s[p] = (float)sum;
         if (!(s[p] <= top)) top = s[p]; /* NaN goes through */
     }
@@ -112,15 +112,15 @@ static void attend_head(const kvf_attend *b, const float *q, float *state, bool 
         float w = expf(s[p] - top);
         state[1] += w;
         for (uint32_t d = 0; d < b->head_dim; d++)
-            state[2 + d] += w * element(b->v, b->slots[p] * b->stride + d, bf16);
+            state[2 + d] += w * element(b->v, b->slots[p] * b->stride + at + d, bf16);
     }
 }
 
 static void attend_c(const kvf_attend *b, bool bf16)
 {
     for (uint32_t r = 0; r < b->rows; r++)
-        for (uint32_t h = 0; h < b->group; h++)
-            attend_head(b, b->q[r] + (size_t)h * b->head_dim,
+        for (uint32_t h = 0; h < b->heads * b->group; h++)
+            attend_head(b, (size_t)(h / b->group) * b->head_dim, b->q[r] + (size_t)h * b->head_dim,
                         b->state[r] + h * state_size_c(b->head_dim), bf16);
 }
 static void attend_f32_c(const kvf_attend *b)

@@ -171,7 +171,7 @@ static void rotate_lanes(float *x, const float *cosine, const float *sine, uint3
 
 /* ---- attention ------------------------------------------------------------------------------- */
 
-/* State of a head: m in every lane, l by lanes, then a padded to full lanes. */
+/* State of a head: m, then l by lanes, then a padded to full lanes. */
 enum { STATE_M = 0, STATE_L = LANES, STATE_A = 2 * LANES };
 
 static size_t state_size_lanes(uint32_t head_dim)
@@ -181,8 +181,8 @@ static size_t state_size_lanes(uint32_t head_dim)
 
 static void attend_begin_lanes(float *state, uint32_t head_dim)
 {
-    vf_store(state + STATE_M, vf_set(-INFINITY));
-    memset(state + STATE_L, 0, (state_size_lanes(head_dim) - STATE_L) * sizeof *state);
+    memset(state, 0, state_size_lanes(head_dim) * sizeof *state);
+    state[STATE_M] = -INFINITY;
 }
 
 static void attend_end_lanes(const float *state, uint32_t head_dim, float *y)
@@ -192,21 +192,24 @@ static void attend_end_lanes(const float *state, uint32_t head_dim, float *y)
         vf_store_n(y + i, vf_div(vf_load(state + STATE_A + i), l), head_dim - i);
 }
 
-/* The maximum and the sum of a block in place: scores become weights e^(s - m'). Returns
- * e^(m - m'), by which what came before must be scaled. */
-static inline vf online_softmax(float *state, vf s[KVF_BLOCK / LANES], float *weights)
+/* The scores of a block become weights e^(s - m'), and m and l move on. Returns e^(m - m'), by
+ * which what came before must be scaled: 1 where the maximum stayed, which is usual. */
+static inline vf online_softmax(float *state, const vf *scores, uint32_t n, float *weights)
 {
-    enum { N = KVF_BLOCK / LANES };
-    vf top = s[0];
-    for (int i = 1; i < N; i++) top = vf_max(top, s[i]);
-    vf m = vf_load(state + STATE_M), higher = vf_max(m, vf_set(vf_lanes_max(top)));
-    vf before = vf_exp(vf_sub(m, higher)), sum = vf_mul(vf_load(state + STATE_L), before);
-    for (int i = 0; i < N; i++) {
-        vf w = vf_exp(vf_sub(s[i], higher));
+    vf top = scores[0];
+    for (uint32_t i = 1; i * LANES < n; i++) top = vf_max(top, scores[i]);
+    float m = state[STATE_M], highest = vf_lanes_max(top);
+    vf before = vf_set(1.0f), sum = vf_load(state + STATE_L);
+    if (!(highest <= m)) { /* NaN too: it must not get lost */
+        before = vf_exp(vf_set(m - highest));
+        sum = vf_mul(sum, before);
+        state[STATE_M] = m = highest;
+    }
+    for (uint32_t i = 0; i * LANES < n; i++) {
+        vf w = vf_exp(vf_sub(scores[i], vf_set(m)));
         sum = vf_add(sum, w);
         vf_store(weights + i * LANES, w);
     }
-    vf_store(state + STATE_M, higher);
     vf_store(state + STATE_L, sum);
     return before;
 }

@@ -15,7 +15,8 @@ kvf_status trigo_json_object(json_t **out, const char *text, size_t len, kvf_err
     if (!*out) {
         for (char *c = why.text; *c; c++) /* it quotes the line, whatever that is */
             if (*c < 32 || *c > 126) *c = '?';
-        return kvf_fail(err, KVF_ERR_ARG, "column %d: %s", why.position, why.text);
+        return kvf_fail(err, KVF_ERR_ARG, "column %d: %s", why.position > 0 ? why.position : 1,
+                        why.text);
     }
     if (json_is_object(*out)) return KVF_OK;
     json_decref(*out);

@@ -9,7 +9,7 @@
 /* Parse one JSON object; a key that comes twice is an error, and so is anything behind it.
  *
  * out     set on KVF_OK, else NULL; drop it with json_decref
- * Errors  KVF_ERR_ARG with the column (of bytes, from 1; a line has no lines), KVF_ERR_NOMEM */
+ * Errors  KVF_ERR_ARG with the column (in bytes, from 1) where parsing stopped, KVF_ERR_NOMEM */
 kvf_status trigo_json_object(json_t **out, const char *text, size_t len, kvf_error *err);
 
 /* Read `shape` [X,Y,Z] and play `moves`, an array of strings, or of objects with a string `move`.

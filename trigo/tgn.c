@@ -176,6 +176,7 @@ static kvf_status read_move(reader *r, trigo_game *game)
     kvf_status status =
         trigo_move_read(game->board->shape, r->text + start, r->at - start, &move, &why);
     if (!status) status = trigo_game_play(game, move, &why);
+    if (status == KVF_ERR_NOMEM) return kvf_fail(r->err, status, "%s", why.msg);
     return status ? fail_at(r, start, "%s", why.msg) : KVF_OK;
 }
 

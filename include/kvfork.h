@@ -214,7 +214,8 @@ typedef struct kvf_outputs {
  * nodes    [n], set: one node per entry, held by nobody yet (kvf_hold what must
  *          stay); an entry that names a node which the tree already has gets that
  *          node, and costs nothing unless it wants an output: then its row is
- *          computed again. Equal entries of one batch get one node. May be NULL
+ *          computed again. Equal entries of one batch get one node. May be NULL if n is at
+ *          most the tree's max_tokens
  * out      may be NULL if no entry wants anything
  * Cost     the new tokens, each against its own path; memory is bounded by the tree's
  *          options however large n is. Nodes held by nobody and least recently used

@@ -34,7 +34,8 @@
  * below it. Every step removes a node or moves one down once.
  *
  * Who is where: nodes.c nodes, rings and lists; tree.c creation and the calls about single nodes;
- * eval.c from batches to nodes; pass.c from nodes to rows; check.c the rules above, for tests. */
+ * eval.c from batches to nodes; pass.c from nodes to rows; tree_check.c the rules above, for tests.
+ */
 #ifndef KVF_TREE_H
 #define KVF_TREE_H
 
@@ -145,7 +146,7 @@ void kvf_pass_uncover(kvf_tree *t, uint32_t node);
 /* Run what was added. */
 kvf_status kvf_pass_run(kvf_tree *t, bool keep, kvf_error *err);
 
-/* ---- check.c --------------------------------------------------------------------------------- */
+/* ---- tree_check.c ---------------------------------------------------------------------------- */
 
 /* Whether every rule above holds between two calls; if not, reason says which is broken. Walks the
  * whole tree: for tests. */

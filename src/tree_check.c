@@ -1,4 +1,4 @@
-/* check.c - the rules of tree.h, looked at from outside the code that keeps them.
+/* tree_check.c - the rules of tree.h, looked at from outside the code that keeps them.
  *
  * Counts and walks with bounds, so that a broken tree is reported and not followed for ever. */
 #include "tree.h"

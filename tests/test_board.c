@@ -150,6 +150,13 @@ static bool twin_terminal(const twin *t, trigo_area area)
            (stones[1] && stones[2] && 2 * (stones[1] + stones[2]) > t->cells && !area.neutral);
 }
 
+static int twin_winner(const twin *t, trigo_area area)
+{
+    if (t->resigned) return 3 - t->resigned;
+    int lead = (int)area.black + t->captured[2] - (int)area.white - t->captured[1];
+    return t->passes < 2 || lead == 0 ? 0 : lead > 0 ? 1 : 2;
+}
+
 /* ---- comparing ------------------------------------------------------------------------------- */
 
 /* What the random games have met, so that a change of the sample cannot lose it unseen. */
@@ -233,6 +240,7 @@ static void compare(const trigo_board *b, twin *t)
     trigo_area got = trigo_board_area(b), want = twin_area(t);
     CHECK(!memcmp(&got, &want, sizeof got), "area %u %u %u, want %u %u %u", got.black, got.white,
           got.neutral, want.black, want.white, want.neutral);
+    CHECK((int)trigo_board_winner(b) == twin_winner(t, want), "winner %d", trigo_board_winner(b));
     double value = 7, d = (double)want.white - want.black;
     double worth = d > 0 ? 1 + log(d) : d < 0 ? -1 - log(-d) : 0;
     bool terminal = trigo_board_terminal(b, &value);

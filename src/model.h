@@ -81,6 +81,8 @@ struct kvf_model {
     void *engine;                       /* the model's state in that engine */
     kvf_model_options options;          /* its strings are copies */
     char why[256];
-    kvf_port *ports; /* [n_inputs + n_outputs] what kvf_model_input and _output show */
+    kvf_port *ports;   /* [n_inputs + n_outputs] what kvf_model_input and _output show */
+    kvf_count *opsets; /* [n_opsets] what kvf_model_opset shows */
+    char *exporter;
 };
 #endif

@@ -13,8 +13,13 @@ const kvf_linear_table *kvf_linear_table_of(kvf_cpu cpu)
 {
     static const kvf_linear_table *const tables[KVF_CPU_LEVELS] = {
         [KVF_CPU_C] = &kvf_linear_c,
+#if defined(__x86_64__)
+        [KVF_CPU_AVX2] = &kvf_linear_avx2,
+        [KVF_CPU_AVX512] = &kvf_linear_avx512,
+        [KVF_CPU_AVX512X] = &kvf_linear_avx512x,
+#endif
     };
-    return tables[cpu] ? tables[cpu] : &kvf_linear_c;
+    return tables[cpu];
 }
 
 size_t kvf_prepared_bytes(const kvf_packed *w, size_t rows)
@@ -235,30 +240,21 @@ static bool is_q4(const kvf_matrix *m)
     return m->block && m->bits == 4 && m->block % 16 == 0;
 }
 
-static void write_q4_group(const kvf_packed *w, const quarter *g, size_t o, uint8_t *out)
-{
-    memcpy(out + o * sizeof g->scale, &g->scale, sizeof g->scale);
-    out += KVF_PANEL * sizeof g->scale;
-    if (w->zeros) {
-        out[o] = g->zero;
-        out += KVF_PANEL;
-    }
-    for (size_t i = 0; i < w->group; i++) {
-        uint8_t *byte = &out[(i / 8 * KVF_PANEL + o) * 4 + i % 4];
-        *byte = (uint8_t)(i & 4 ? *byte | g->q[i] << 4 : g->q[i]);
-    }
-}
-
 static void write_q4(const kvf_packed *w, const source *s, uint8_t *out)
 {
     tile t;
-    for (uint32_t k = 0; k < w->in; k += w->group) {
+    uint8_t *zeros = out, *group = out + kvf_q4_zero_bytes(w);
+    for (uint32_t k = 0; k < w->in; k += w->group, group += kvf_q4_group_bytes(w)) {
         if (k % TILE == 0) read_tile(w, s, k, t);
+        uint8_t *body = group + KVF_PANEL * sizeof(float);
         for (size_t o = 0; o < KVF_PANEL && s[o].part; o++) {
             const kvf_matrix *m = &s[o].part->w;
-            quarter g = is_q4(m) ? take_q4(m, k, s[o].output, w->group)
+            quarter q = is_q4(m) ? take_q4(m, k, s[o].output, w->group)
                                  : round_to_q4(t + k % TILE, o, w->group);
-            write_q4_group(w, &g, o, out + k / w->group * kvf_q4_group_bytes(w));
+            ((float *)group)[o] = q.scale;
+            if (w->zeros) zeros[k / w->group * KVF_PANEL + o] = q.zero;
+            for (size_t i = 0; i < w->group; i++)
+                body[(i / 8 * KVF_PANEL + o) * 4 + i % 4] |= (uint8_t)(q.q[i] << (i & 4));
         }
     }
 }
@@ -320,7 +316,7 @@ static uint64_t body_bytes(const kvf_packed *w)
     case KVF_W_F32: return in * KVF_PANEL * 4;
     case KVF_W_BF16: return (in + in % 2) * KVF_PANEL * 2;
     case KVF_W_Q8: return KVF_PANEL * 4 + groups * w->group * KVF_PANEL;
-    default: return groups * kvf_q4_group_bytes(w);
+    default: return kvf_q4_zero_bytes(w) + groups * kvf_q4_group_bytes(w);
     }
 }
 
@@ -374,13 +370,12 @@ void kvf_packed_free(kvf_packed *w)
 
 static float q4_number(const kvf_packed *w, const uint8_t *body, size_t k, size_t o)
 {
-    const uint8_t *group = body + k / w->group * kvf_q4_group_bytes(w);
-    const uint8_t *zero = group + KVF_PANEL * sizeof(float);
-    const uint8_t *q = zero + (w->zeros ? KVF_PANEL : 0);
-    size_t i = k % w->group;
-    uint8_t byte = q[(i / 8 * KVF_PANEL + o) * 4 + i % 4];
-    int number = (i & 4 ? byte >> 4 : byte & 15) - (w->zeros ? zero[o] : 8);
-    return (float)number * ((const float *)group)[o];
+    size_t g = k / w->group, i = k % w->group;
+    const uint8_t *group = body + kvf_q4_zero_bytes(w) + g * kvf_q4_group_bytes(w);
+    const uint8_t *q = group + KVF_PANEL * sizeof(float);
+    int zero = w->zeros ? body[g * KVF_PANEL + o] : 8;
+    int number = (q[(i / 8 * KVF_PANEL + o) * 4 + i % 4] >> (i & 4)) & 15;
+    return (float)(number - zero) * ((const float *)group)[o];
 }
 
 void kvf_packed_row(const kvf_packed *w, uint32_t output, float *row)

@@ -7,9 +7,8 @@
  *     panel, f32    bias f32 [32]                      w f32  [in][32]
  *            bf16   bias f32 [32]                      w bf16 [in / 2][32][2]   odd input first
  *            q8     bias f32 [32]  scale f32 [32]      w u8   [in / 4][32][4]   128 is zero
- *            q4     bias f32 [32]  then for every group of inputs:
- *                       scale f32 [32]  zero u8 [32] (if any zero is not 8)
- *                       w u4 [group / 8][32][8]   inputs 0 to 3 in the low halves of 4 bytes
+ *            q4     bias f32 [32]  zero u8 [groups][32] (if any zero is not 8), then groups of
+ *                       scale f32 [32]  w u4 [group / 8][32][8]   of 8, a byte holds i and i + 4
  *
  * Missing outputs of the last panel and missing inputs of the last pair, four or group are zeros.
  *

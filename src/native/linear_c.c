@@ -61,8 +61,8 @@ static void run_bf16(const kvf_product *p, uint32_t first_panel, uint32_t end_pa
     }
 }
 
-/* One group of x as integers with their scale and sum. */
-static void quantise(const float *x, size_t n, size_t group, int8_t *q, float *scale, int32_t *sum)
+/* One group of x as integers, which it fills with zeros; returns their scale. */
+static float quantise(const float *x, size_t n, size_t group, int8_t *q)
 {
     uint32_t max = 0;
     for (size_t i = 0; i < n; i++) {
@@ -71,13 +71,10 @@ static void quantise(const float *x, size_t n, size_t group, int8_t *q, float *s
         bits &= 0x7fffffff;
         max = bits > max ? bits : max;
     }
-    float inverse;
-    *scale = kvf_q8_scale(max, &inverse);
-    *sum = 0;
-    for (size_t i = 0; i < group; i++) {
+    float inverse, scale = kvf_q8_scale(max, &inverse);
+    for (size_t i = 0; i < group; i++)
         q[i] = i < n && inverse > 0 ? (int8_t)rintf(x[i] * inverse) : 0;
-        *sum += q[i];
-    }
+    return scale;
 }
 
 static void prepare_q(const kvf_product *p, size_t first_row, size_t end_row)
@@ -86,10 +83,9 @@ static void prepare_q(const kvf_product *p, size_t first_row, size_t end_row)
     for (size_t r = first_row; r < end_row; r++) {
         uint8_t *row = kvf_prepared_row(p, r);
         float *scale = (float *)(row + kvf_scales_at(p->w));
-        int32_t *sum = (int32_t *)(row + kvf_sums_at(p->w));
         for (size_t g = 0, k = 0; k < in; g++, k += group)
-            quantise(p->x + r * p->x_stride + k, in - k < group ? in - k : group, group,
-                     (int8_t *)row + k, scale + g, sum + g);
+            scale[g] = quantise(p->x + r * p->x_stride + k, in - k < group ? in - k : group, group,
+                                (int8_t *)row + k);
     }
 }
 
@@ -117,18 +113,17 @@ static void run_q8(const kvf_product *p, uint32_t first_panel, uint32_t end_pane
     }
 }
 
-/* Sums of one group of a q4 panel: scales, zero points if there are any, halves of bytes. */
-static void add_group_q4(const kvf_packed *pw, const uint8_t *group, const int8_t *x, float x_scale,
-                         float *a)
+/* Add one group of a q4 panel: its scales, then two weights in every byte. */
+static void add_group_q4(const kvf_packed *pw, const uint8_t *group, const uint8_t *zero,
+                         const int8_t *x, float x_scale, float *a)
 {
     const float *scale = (const float *)group;
-    const uint8_t *zero = group + KVF_PANEL * sizeof *scale;
-    const uint8_t *w = zero + (pw->zeros ? KVF_PANEL : 0);
+    const uint8_t *w = group + KVF_PANEL * sizeof *scale;
     for (size_t o = 0; o < KVF_PANEL; o++) {
-        int32_t sum = 0, z = pw->zeros ? zero[o] : 8;
+        int32_t sum = 0;
         for (size_t k = 0; k < pw->group; k++) {
             uint8_t byte = w[(k / 8 * KVF_PANEL + o) * 4 + k % 4];
-            sum += x[k] * ((k & 4 ? byte >> 4 : byte & 15) - z);
+            sum += x[k] * ((k & 4 ? byte >> 4 : byte & 15) - (pw->zeros ? zero[o] : 8));
         }
         a[o] = fmaf((float)sum, x_scale * scale[o], a[o]);
     }
@@ -138,14 +133,15 @@ static void run_q4(const kvf_product *p, uint32_t first_panel, uint32_t end_pane
 {
     for (uint32_t panel = first_panel; panel < end_panel; panel++) {
         const float *bias = (const float *)kvf_panel(p->w, panel);
-        const uint8_t *w = (const uint8_t *)(bias + KVF_PANEL);
+        const uint8_t *zero = (const uint8_t *)(bias + KVF_PANEL);
+        const uint8_t *w = zero + kvf_q4_zero_bytes(p->w);
         for (size_t r = 0; r < p->rows; r++) {
             const uint8_t *row = kvf_prepared_row(p, r);
             const float *x_scale = (const float *)(row + kvf_scales_at(p->w));
             float a[KVF_PANEL];
             memcpy(a, bias, sizeof a);
             for (size_t g = 0; g < kvf_groups(p->w); g++)
-                add_group_q4(p->w, w + g * kvf_q4_group_bytes(p->w),
+                add_group_q4(p->w, w + g * kvf_q4_group_bytes(p->w), zero + g * KVF_PANEL,
                              (const int8_t *)row + g * p->w->group, x_scale[g], a);
             store(p, r, panel, a);
         }

@@ -1,10 +1,14 @@
 /* linear_isa.h - what the kernel files share with each other and with packing: where things lie
  * in a panel and in a prepared row. Nobody else includes it.
  *
- *     prepared row, bf16   x rounded to bf16, in the form that the table likes (at most 4 bytes
- * each) q8,q4  x as integers, in the form that the table likes (at most 2 bytes each) scale f32
- * [groups]      at kvf_scales_at sum   i32 [groups]      at kvf_sums_at, of the integers of the
- * group Missing inputs of the last pair or group are zeros. Rows lie kvf_prepared_stride apart. */
+ *     prepared row, bf16    x rounded to bf16, in the form that the table likes (at most 4 bytes
+ *                           each), a zero behind an odd last one
+ *                   q8,q4   x as integers i8 [groups][group], zeros behind the last one
+ *                           scale f32 [groups]    at kvf_scales_at
+ *                           offset i32 [groups]   at kvf_offsets_at: what to add to a sum of
+ *                                                 products with unsigned weights, so that they
+ *                                                 count from 128 (q8) or 8 (q4 without zero points)
+ * Rows lie kvf_prepared_stride apart. */
 #ifndef KVF_NATIVE_LINEAR_ISA_H
 #define KVF_NATIVE_LINEAR_ISA_H
 
@@ -21,18 +25,23 @@ static inline size_t kvf_groups(const kvf_packed *w)
     return (w->in + (size_t)w->group - 1) / w->group;
 }
 
-/* Bytes of one group of a q4 panel. */
+/* Bytes of one group of a q4 panel, and of the zero points before the groups. */
 static inline size_t kvf_q4_group_bytes(const kvf_packed *w)
 {
-    return KVF_PANEL * (sizeof(float) + (w->zeros ? 1u : 0u) + w->group / 2);
+    return KVF_PANEL * (sizeof(float) + w->group / 2);
+}
+
+static inline size_t kvf_q4_zero_bytes(const kvf_packed *w)
+{
+    return w->zeros ? kvf_round_up(kvf_groups(w) * KVF_PANEL, 64) : 0;
 }
 
 static inline size_t kvf_scales_at(const kvf_packed *w)
 {
-    return kvf_round_up(2 * kvf_groups(w) * w->group, 64);
+    return kvf_round_up(kvf_groups(w) * w->group, 64);
 }
 
-static inline size_t kvf_sums_at(const kvf_packed *w)
+static inline size_t kvf_offsets_at(const kvf_packed *w)
 {
     return kvf_scales_at(w) + kvf_round_up(kvf_groups(w) * sizeof(float), 64);
 }
@@ -42,7 +51,7 @@ static inline size_t kvf_prepared_stride(const kvf_packed *w)
     size_t bytes = 0;
     if (w->precision == KVF_W_BF16) bytes = kvf_round_up(4 * kvf_round_up(w->in, 2), 64);
     if (w->precision == KVF_W_Q8 || w->precision == KVF_W_Q4)
-        bytes = kvf_sums_at(w) + kvf_round_up(kvf_groups(w) * sizeof(int32_t), 64);
+        bytes = kvf_offsets_at(w) + kvf_round_up(kvf_groups(w) * sizeof(int32_t), 64);
     /* Rows must not all fall into the same sets of the first cache. */
     return bytes % 1024 ? bytes : bytes + (bytes ? 64 : 0);
 }
@@ -78,11 +87,19 @@ static inline float kvf_q8_scale(uint32_t max_bits, float *inverse)
     return !finite ? __builtin_nanf("") : tiny ? 0.0f : max.f / 127.0f;
 }
 
-/* Zeros where x must be read as something and f32 needs no preparation. */
-void kvf_prepare_nothing(const kvf_product *p, size_t first_row, size_t end_row);
+/* The offset of a group whose integers have this sum; the negative sum itself where zero points
+ * are to be multiplied with it. */
+static inline int32_t kvf_q_offset(const kvf_packed *w, int32_t sum)
+{
+    return w->precision == KVF_W_Q8 ? -128 * sum : w->zeros ? -sum : -8 * sum;
+}
+
+void kvf_prepare_nothing(const kvf_product *p, size_t first_row, size_t end_row); /* f32 */
 
 extern const kvf_linear_table kvf_linear_c;
 #if defined(__x86_64__)
 extern const kvf_linear_table kvf_linear_avx2, kvf_linear_avx512, kvf_linear_avx512x;
+void kvf_run_f32_avx512(const kvf_product *p, uint32_t first_panel, uint32_t end_panel);
+void kvf_prepare_q_avx512(const kvf_product *p, size_t first_row, size_t end_row);
 #endif
 #endif

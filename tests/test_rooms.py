@@ -18,7 +18,7 @@ ENGINE = LOW + ["onnx", "plan", "engine", "model"]  # what lifts a model or runs
 # name, files (a folder ends in "/"), rooms it may include; the first that matches a file has it
 ROOMS = [
     ("api", ["include/kvfork.h"], []),
-    ("base", ["src/base.", "src/rng."], ["api"]),
+    ("base", ["src/base.", "src/output.", "src/rng."], ["api"]),
     ("onnx", ["src/onnx/"], LOW),
     ("plan", ["src/plan.h"], LOW + ["onnx"]),
     ("engine", ["src/engine.h"], LOW),
@@ -27,7 +27,7 @@ ROOMS = [
     ("native", ["src/native/"], ENGINE),
     ("ort", ["src/ort/"], ENGINE),
     ("cuda", ["src/cuda/"], ENGINE),
-    ("export", ["src/export/"], LOW + ["onnx"]),
+    ("export", ["src/export/"], LOW + ["onnx", "plan"]),
     ("seq", ["src/seq.", "src/metrics.", "src/sample."], ENGINE + ["library"]),
     ("library", ["src/"], ENGINE),  # the tree, the open model, the list of engines
     ("bench", ["bench/"], LOW + ["onnx"]),

@@ -117,6 +117,12 @@ static kvf_status forward(void *state, const kvf_pass *pass, const kvf_pass_outp
         kvf_status status = run_row(s, pass, r, out, err);
         if (status) return status;
     }
+    /* Real engines run all rows layer by layer: no row may overwrite what another one sees. */
+    for (uint32_t r = 0; r < pass->n_rows && !fail; r++) {
+        uint64_t before;
+        kvf_status status = follow_runs(s, pass, r, &before, err);
+        if (status) return status;
+    }
     if (!pass->keep) memset(s->slots, 0, s->limits.slots * sizeof *s->slots);
     return fail ? kvf_fail(err, KVF_ERR_ENGINE, "told to fail") : KVF_OK;
 }

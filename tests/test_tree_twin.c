@@ -410,6 +410,7 @@ static void run_tree(uint64_t seed, uint32_t n_ops)
         w.tree->pass.max_runs = w.tree->limits.depth + below(&w, 8);
         if (kind == 0) w.tree->pass.max_runs += rows;
     }
+    kvf_run *guard = kind == 1 ? &(kvf_run){0} : &w.tree->pass.runs[w.tree->pass.max_runs];
     kvf_fail_allocations(0);
     bool crowded = below(&w, 2); /* else most calls are batches, and few nodes are held */
     for (uint32_t op = 0; op < n_ops; op++) {
@@ -423,6 +424,7 @@ static void run_tree(uint64_t seed, uint32_t n_ops)
         default: do_eval(&w);
         }
         compare(&w);
+        assert_int_equal(guard->count, 0); /* the list of runs stays within its bounds */
     }
     assert_int_equal(kvf_fail_allocations(0), 0);
     kvf_tree_destroy(w.tree);

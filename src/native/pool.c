@@ -12,7 +12,7 @@
 /* How long to spin before giving the processor away: at a barrier the others are at work and
  * will be here within microseconds, unless they have lost their processor; between passes the
  * caller samples a token or walks a search tree. */
-enum { BARRIER_SPINS = 20000, IDLE_SPINS = 4000 };
+enum { BARRIER_SPINS = 2000, IDLE_SPINS = 500 };
 
 struct kvf_pool {
     uint32_t threads;

@@ -388,13 +388,13 @@ static void forward_job(void *arg, const kvf_member *me)
     leave_float_mode(before);
 }
 
-/* Whether a pass is long enough to be divided: waking a team and meeting in every layer costs some
- * ten microseconds. The time alone is guessed from the bytes read and the operations done. */
+/* Whether a pass is long enough to be divided. The time it takes alone is guessed from the bytes
+ * read and the operations done. */
 static bool worth_a_team(const native_engine *e, uint32_t rows)
 {
-    double bytes = (double)e->weight_bytes / 100e9,
-           work = (double)e->layer_parameters * rows * 2 / 100e9;
-    return (bytes > work ? bytes : work) > 30e-6;
+    double bytes = (double)e->weight_bytes / 100e9;
+    double work = (double)e->layer_parameters * rows * 2 / 100e9;
+    return (bytes > work ? bytes : work) >= e->alone_below;
 }
 
 kvf_status kvf_native_forward(void *state, const kvf_pass *pass, const kvf_pass_outputs *out,

@@ -178,6 +178,7 @@ static kvf_status native_load(void **engine, struct kvf_model *model, kvf_error 
     e->linear = kvf_linear_table_of(cpu);
     e->vector = kvf_vector_of(cpu);
     e->bf16_cache = bf16_cache;
+    e->alone_below = 30e-6; /* some ten microseconds go into waking and meeting */
     e->q_dim = plan->heads * plan->head_dim;
     e->kv_dim = plan->kv_heads * plan->head_dim;
     e->widest_stage = widest_stage(plan);

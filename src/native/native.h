@@ -29,6 +29,7 @@ typedef struct native_engine {
     uint32_t q_dim, kv_dim; /* heads * head_dim, kv_heads * head_dim */
     uint32_t widest_stage;  /* of heads that are stacks: the longest row between two stages */
     uint64_t weight_bytes, layer_parameters;
+    double alone_below; /* seconds: shorter passes are not worth waking a team and meeting */
 } native_engine;
 
 /* Rows of a pass that see the same leading blocks: they read those together. */

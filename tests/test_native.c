@@ -1,0 +1,194 @@
+/* test_native.c - the native engine: the result of a node depends on its path alone.
+ *
+ * For every kernel table, precision and cache type, over decoders of several shapes: nodes reached
+ * through random batches, cuts, branches, evictions and teams of threads have the same bits as the
+ * path evaluated alone, in one call, by one thread, in a fresh tree. */
+#include "support_plan.h"
+
+#include "native/native.h"
+#include "rng.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+enum { VOCAB = 97, PATHS = 6, LENGTH = 90, WIDTH = VOCAB + 1 };
+
+/* Sequences that share beginnings: path i leaves path i - 1 at a random place. */
+typedef struct forest {
+    int32_t token[PATHS][LENGTH];
+    float want[PATHS][LENGTH][WIDTH]; /* logits and value */
+} forest;
+
+static void draw(forest *f, kvf_rng *rng)
+{
+    for (int p = 0; p < PATHS; p++) {
+        uint32_t shared = p ? kvf_rng_below(rng, LENGTH) : 0;
+        for (uint32_t i = 0; i < LENGTH; i++)
+            f->token[p][i] = i < shared ? f->token[p - 1][i] : (int32_t)kvf_rng_below(rng, VOCAB);
+    }
+}
+
+static kvf_tree *new_tree(const kvf_model *model, uint32_t tokens, bool no_cache)
+{
+    kvf_tree *tree;
+    kvf_error err;
+    kvf_tree_options o = {.struct_size = sizeof o, .max_tokens = tokens, .no_cache = no_cache};
+    if (kvf_tree_create(&tree, model, &o, &err)) fail_msg("%s", err.msg);
+    return tree;
+}
+
+/* Evaluate n entries that all want logits and values, into rows of WIDTH. */
+static void eval(kvf_tree *tree, kvf_entry *entries, size_t n, kvf_node *nodes,
+                 float (*rows)[WIDTH])
+{
+    static float logits[PATHS * LENGTH * VOCAB], values[PATHS * LENGTH];
+    kvf_error err;
+    for (size_t i = 0; i < n; i++) entries[i].want = KVF_WANT(KVF_LOGITS) | KVF_WANT(KVF_VALUE);
+    kvf_outputs out = {{[KVF_LOGITS] = logits, [KVF_VALUE] = values}};
+    if (kvf_eval(tree, entries, n, nodes, &out, &err)) fail_msg("%s", err.msg);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(rows[i], logits + i * VOCAB, VOCAB * sizeof(float));
+        rows[i][VOCAB] = values[i];
+    }
+}
+
+static void expect(forest *f, const kvf_model *model)
+{
+    kvf_entry entries[LENGTH];
+    kvf_node nodes[LENGTH];
+    for (int p = 0; p < PATHS; p++) {
+        kvf_tree *tree = new_tree(model, LENGTH, false);
+        for (int i = 0; i < LENGTH; i++)
+            entries[i] = (kvf_entry){.token = f->token[p][i], .after = i - 1, .parent = KVF_ROOT};
+        eval(tree, entries, LENGTH, nodes, f->want[p]);
+        kvf_tree_destroy(tree);
+    }
+}
+
+/* Walk all paths forward in turn, in pieces, several of them in one batch; sometimes go back, which
+ * asks for rows that are there already; with a tree too small for all, so that much is evicted. */
+static void wander(const forest *f, const kvf_model *model, bool no_cache, kvf_rng *rng,
+                   const char *what)
+{
+    static float rows[PATHS * LENGTH][WIDTH];
+    kvf_tree *tree = new_tree(model, LENGTH * 3, no_cache);
+    uint32_t done[PATHS] = {0};
+    for (int round = 0; round < (no_cache ? 6 : 40); round++) {
+        kvf_entry entries[PATHS * LENGTH];
+        kvf_node nodes[PATHS * LENGTH];
+        struct {
+            int path;
+            uint32_t i;
+        } at[PATHS * LENGTH];
+        size_t n = 0;
+        for (int p = 0; p < PATHS; p++) {
+            if (kvf_rng_below(rng, 3)) continue;
+            if (done[p] && !kvf_rng_below(rng, 4)) done[p] = kvf_rng_below(rng, done[p]);
+            size_t deepest_n;
+            kvf_node parent;
+            kvf_error err;
+            if (kvf_match(tree, KVF_ROOT, f->token[p], done[p], &parent, &deepest_n, &err))
+                fail_msg("%s", err.msg);
+            done[p] = (uint32_t)deepest_n; /* what was evicted comes again */
+            uint32_t piece = kvf_rng_below(rng, 3) ? 1 : 1 + kvf_rng_below(rng, 20);
+            int32_t after = -1;
+            for (; piece-- && done[p] < LENGTH && n < LENGTH * 2; done[p]++) {
+                entries[n] =
+                    (kvf_entry){.token = f->token[p][done[p]], .after = after, .parent = parent};
+                at[n].path = p;
+                at[n].i = done[p];
+                after = (int32_t)n++;
+            }
+        }
+        if (!n) continue;
+        eval(tree, entries, n, nodes, rows);
+        for (size_t i = 0; i < n; i++)
+            if (memcmp(rows[i], f->want[at[i].path][at[i].i], sizeof rows[i]))
+                fail_msg("%s: round %d, path %d, position %u differs", what, round, at[i].path,
+                         at[i].i);
+    }
+    kvf_tree_destroy(tree);
+}
+
+static const struct {
+    const char *name;
+    uint32_t kind, heads, kv_heads, head_dim;
+    test_positions positions;
+    bool qk_norm;
+} shapes[] = {
+    {"gpt2 8x8", 0, 8, 8, 8, TEST_LEARNED, false},
+    {"gpt2 3x20", 0, 3, 3, 20, TEST_LEARNED, false},
+    {"llama 4/2x64", 1, 4, 2, 64, TEST_ROTARY_HALF, false},
+    {"llama 4/1x24 interleaved", 1, 4, 1, 24, TEST_ROTARY_INTERLEAVED, true},
+    {"llama 2x16 frequencies", 1, 2, 2, 16, TEST_ROTARY_FREQUENCIES, true},
+};
+
+static test_shape shape_of(size_t i)
+{
+    test_shape s = shapes[i].kind ? test_llama(2, shapes[i].heads, shapes[i].kv_heads,
+                                               shapes[i].head_dim, VOCAB)
+                                  : test_gpt2(2, shapes[i].heads, shapes[i].head_dim, VOCAB);
+    s.context = 256;
+    s.positions = shapes[i].positions;
+    s.qk_norm = shapes[i].qk_norm;
+    s.value_head = true;
+    return s;
+}
+
+static kvf_model *load(const test_shape *shape, const kvf_model_options *options)
+{
+    kvf_error err;
+    kvf_model *model = test_model_create(shape, 7, options, &err);
+    if (!model) fail_msg("%s", err.msg);
+    return model;
+}
+
+static void same_bits(void **unused)
+{
+    (void)unused;
+    static const char *const cpus[] = {"c", "avx2", "avx512", "avx512x"};
+    static const char *const precisions[] = {"f32", "bf16", "q8", "q4"};
+    static forest f;
+    kvf_rng rng;
+    uint64_t seed = 11;
+    print_message("seed %llu\n", (unsigned long long)seed);
+    kvf_rng_seed(&rng, seed);
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (size_t c = 0; c < 4; c++)
+            for (size_t p = 0; p < 4; p++) {
+                kvf_cpu level;
+                if (kvf_cpu_pick(&level, cpus[c], NULL)) continue; /* this machine cannot run it */
+                if (c == 0 && p != s % 4) continue; /* plain C is slow: one precision per shape */
+                test_shape shape = shape_of(s);
+                const char *kv = (s + c + p) % 2 ? "bf16" : "f32";
+                kvf_model_options o = {.threads = 1,
+                                       .cpu = cpus[c],
+                                       .precision = precisions[p],
+                                       .kv = kv};
+                kvf_model *one = load(&shape, &o);
+                o.threads = 2 + (uint32_t)(s + p) % 2;
+                kvf_model *many = load(&shape, &o);
+                ((native_engine *)many->engine)->alone_below = 0; /* a team for every pass */
+                char what[100];
+                snprintf(what, sizeof what, "%s, %s, %s, cache %s", shapes[s].name, cpus[c],
+                         precisions[p], kv);
+                draw(&f, &rng);
+                expect(&f, one);
+                wander(&f, one, false, &rng, what);
+                wander(&f, many, false, &rng, what);
+                if (c) wander(&f, one, true, &rng, what);
+                test_model_free(one);
+                test_model_free(many);
+            }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

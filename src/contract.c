@@ -273,14 +273,15 @@ static kvf_status check_pairs(reading *r)
     return status;
 }
 
-/* The operator that takes each value first, or NULL. */
+/* The operator that takes each value first, or NULL. Shape only measures it. */
 static const kvf_op **find_takers(const kvf_graph *g)
 {
     const kvf_op **takers = kvf_array(g->n_values, sizeof *takers);
     for (uint32_t i = 0; takers && i < g->n_ops; i++)
         for (uint32_t k = 0; k < g->ops[i].n_inputs; k++) {
             uint32_t value = g->ops[i].inputs[k];
-            if (value != KVF_NO_VALUE && !takers[value]) takers[value] = &g->ops[i];
+            if (value == KVF_NO_VALUE || kvf_op_is(&g->ops[i], "", "Shape")) continue;
+            if (!takers[value]) takers[value] = &g->ops[i];
         }
     return takers;
 }

@@ -38,6 +38,22 @@ static inline bool kvf_add(uint64_t a, uint64_t b, uint64_t *out)
     return !__builtin_add_overflow(a, b, out);
 }
 
+/* Arrays one behind the other in one block, each on a line of cache of its own: place them once
+ * without a base for their size, and once with it. used is UINT64_MAX if they cannot be. */
+typedef struct kvf_block {
+    uint8_t *base; /* NULL: only the size is asked for */
+    uint64_t used;
+} kvf_block;
+static inline void *kvf_place(kvf_block *b, uint64_t n, uint64_t size)
+{
+    void *at = b->base ? b->base + b->used : NULL;
+    uint64_t bytes;
+    if (!kvf_mul(n, size, &bytes) || !kvf_add(bytes, 63, &bytes) ||
+        !kvf_add(b->used, bytes & ~(uint64_t)63, &b->used))
+        b->used = UINT64_MAX;
+    return at;
+}
+
 /* A file mapped for reading. size may be 0; then data is not NULL but must not be read. */
 typedef struct kvf_file {
     const uint8_t *data;

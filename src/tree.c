@@ -9,34 +9,21 @@
 
 /* ---- size ------------------------------------------------------------------------------------ */
 
-typedef struct block {
-    uint8_t *base; /* NULL: only the size is asked for */
-    uint64_t used;
-} block;
-
-/* A place for n elements, on a line of cache of its own. Nothing wraps: n is at most some 2^31. */
-static void *place(block *b, uint64_t n, uint64_t size)
-{
-    void *at = b->base ? b->base + b->used : NULL;
-    b->used += (n * size + 63) & ~(uint64_t)63;
-    return at;
-}
-
-static void place_arrays(kvf_tree *t, block *b)
+static void place_arrays(kvf_tree *t, kvf_block *b)
 {
     kvf_pass_buffers *p = &t->pass;
     uint64_t n = (uint64_t)t->max_tokens + 1, rows = t->limits.rows;
-    t->nodes = place(b, n, sizeof *t->nodes);
-    t->buckets = place(b, t->n_buckets, sizeof *t->buckets);
-    t->at = place(b, t->max_tokens, sizeof *t->at);
-    p->rows = place(b, rows, sizeof *p->rows);
-    p->row_node = place(b, rows, sizeof *p->row_node);
-    p->runs = place(b, p->max_runs, sizeof *p->runs);
-    p->path = place(b, t->no_cache ? t->limits.depth : 0, sizeof *p->path);
-    p->mark = place(b, t->n_buckets, sizeof *p->mark);
+    t->nodes = kvf_place(b, n, sizeof *t->nodes);
+    t->buckets = kvf_place(b, t->n_buckets, sizeof *t->buckets);
+    t->at = kvf_place(b, t->max_tokens, sizeof *t->at);
+    p->rows = kvf_place(b, rows, sizeof *p->rows);
+    p->row_node = kvf_place(b, rows, sizeof *p->row_node);
+    p->runs = kvf_place(b, p->max_runs, sizeof *p->runs);
+    p->path = kvf_place(b, t->no_cache ? t->limits.depth : 0, sizeof *p->path);
+    p->mark = kvf_place(b, t->n_buckets, sizeof *p->mark);
     for (int h = 0; h < KVF_HEADS; h++) {
-        p->head[h] = place(b, rows, sizeof *p->head[h]);
-        if (t->model->info.width[h]) p->first[h] = place(b, n, sizeof *p->first[h]);
+        p->head[h] = kvf_place(b, rows, sizeof *p->head[h]);
+        if (t->model->info.width[h]) p->first[h] = kvf_place(b, n, sizeof *p->first[h]);
     }
 }
 
@@ -70,7 +57,7 @@ static uint64_t bookkeeping(const kvf_model *model, uint32_t max_tokens, bool no
                             uint64_t *with_engine)
 {
     kvf_tree t;
-    block b = {0};
+    kvf_block b = {0};
     set_sizes(&t, model, max_tokens, no_cache);
     place_arrays(&t, &b);
     uint64_t bytes = b.used + sizeof t;
@@ -150,12 +137,12 @@ kvf_status kvf_tree_create(kvf_tree **out, const kvf_model *model, const kvf_tre
     kvf_tree *t = kvf_array(1, sizeof *t);
     if (!t) goto no_memory;
     set_sizes(t, model, o.max_tokens, o.no_cache);
-    block arrays = {0};
+    kvf_block arrays = {0};
     place_arrays(t, &arrays);
     t->memory_bytes = arrays.used;
     t->memory = kvf_pages(arrays.used);
     if (!t->memory) goto no_memory;
-    arrays = (block){.base = t->memory};
+    arrays = (kvf_block){.base = t->memory};
     place_arrays(t, &arrays);
     status = model->ops->open(&t->engine, model->engine, &t->limits, err);
     if (status) goto fail;

@@ -30,10 +30,19 @@ else()
     message(STATUS "ONNX Runtime: off")
 endif()
 
+# Without the header one file stands for the engine, and says so.
+function(kvf_choose_ort_sources list)
+    if(ONNXRUNTIME_INCLUDE)
+        list(FILTER ${list} EXCLUDE REGEX "/absent\\.c$")
+    else()
+        list(FILTER ${list} INCLUDE REGEX "/absent\\.c$")
+    endif()
+    set(${list} ${${list}} PARENT_SCOPE)
+endfunction()
+
 function(kvf_use_onnxruntime target)
     if(ONNXRUNTIME_INCLUDE)
         target_include_directories(${target} SYSTEM PRIVATE ${ONNXRUNTIME_INCLUDE})
-        target_compile_definitions(${target} PRIVATE KVF_HAVE_ORT_HEADER)
     endif()
     target_compile_definitions(${target} PRIVATE KVF_ORT_ROOT="${ONNXRUNTIME_ROOT}"
         KVF_ORT_FETCHED="${KVF_ORT_FETCH}/lib" KVF_ORT_INSTALLED="${KVF_ORT_INSTALLED}")

@@ -16,6 +16,7 @@ const kvf_linear_table *kvf_linear_table_of(kvf_cpu cpu)
 #if defined(__x86_64__)
         [KVF_CPU_AVX2] = &kvf_linear_avx2,
         [KVF_CPU_AVX512] = &kvf_linear_avx512,
+        [KVF_CPU_AVX512V] = &kvf_linear_avx512v,
         [KVF_CPU_AVX512X] = &kvf_linear_avx512x,
 #endif
     };

@@ -1,4 +1,5 @@
-/* linear_avx512.h - vectors of 16 floats, for the kernel files of AVX-512. */
+/* linear_avx512.h - vectors of 16 floats, for the kernel files of AVX-512, each built
+ * with what its name says. */
 #ifndef KVF_NATIVE_LINEAR_AVX512_H
 #define KVF_NATIVE_LINEAR_AVX512_H
 
@@ -10,16 +11,16 @@
 enum { TALLEST = 14 }; /* 28 sums, 2 vectors of weights, 1 of x: 31 of 32 registers */
 
 typedef __m512 vec;
-typedef __m512i ivec;
+typedef __mmask16 lanes;
 
 static inline vec vec_load(const void *p)
 {
     return _mm512_load_ps(p);
 }
 
-static inline vec vec_splat(const float *p)
+static inline vec vec_splat(const void *p) /* of 4 bytes */
 {
-    return _mm512_set1_ps(*p);
+    return _mm512_set1_ps(*(const float *)p);
 }
 
 static inline vec vec_zero(void)
@@ -43,74 +44,94 @@ static inline vec vec_keep(vec v)
     return v;
 }
 
-static inline __mmask16 first_lanes(size_t n)
+static inline lanes first_lanes(size_t n)
 {
-    return (__mmask16)(n >= LANES ? 0xffff : (1u << n) - 1);
+    return (lanes)((1u << (n < LANES ? n : LANES)) - 1);
 }
 
-static inline void vec_store(float *p, size_t n, vec v)
+static inline vec vec_load_some(const float *p, lanes some)
 {
-    _mm512_mask_storeu_ps(p, first_lanes(n), v);
+    return _mm512_maskz_loadu_ps(some, p);
+}
+
+static inline void vec_store_some(float *p, lanes some, vec v)
+{
+    _mm512_mask_storeu_ps(p, some, v);
 }
 
 static inline vec vec_upper_half(vec v)
 {
-    return _mm512_castsi512_ps(
-        _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32((int)0xffff0000)));
+    return (vec)_mm512_and_si512((__m512i)v, _mm512_set1_epi32((int)0xffff0000));
 }
 
 static inline vec vec_lower_half(vec v)
 {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 16));
+    return (vec)_mm512_slli_epi32((__m512i)v, 16);
 }
 
-static inline vec vec_from(ivec v)
+static inline vec vec_from_i32(vec v)
 {
-    return _mm512_cvtepi32_ps(v);
+    return _mm512_cvtepi32_ps((__m512i)v);
 }
 
 static inline vec vec_from_u8(const uint8_t *p)
 {
-    return vec_from(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
 }
 
-static inline ivec ivec_zero(void)
+static inline vec vec_lower_u4(vec v)
 {
-    return _mm512_setzero_si512();
+    return (vec)_mm512_and_si512((__m512i)v, _mm512_set1_epi8(15));
 }
 
-static inline ivec ivec_load(const void *p)
+static inline vec vec_upper_u4(vec v)
 {
-    return _mm512_load_si512(p);
+    return (vec)_mm512_and_si512(_mm512_srli_epi16((__m512i)v, 4), _mm512_set1_epi8(15));
 }
 
-static inline ivec ivec_keep(ivec v)
+#ifdef __AVX512VNNI__
+static inline vec vec_dot_u8(vec x, vec w, vec a)
 {
-    __asm__("" : "+v"(v));
-    return v;
+    /* Not by its intrinsic: gcc would copy the sums to and fro in every loop. */
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(a) : "v"(w), "v"(x));
+    return a;
 }
 
-static inline ivec ivec_splat(const void *p)
+static inline vec vec_dot_u4(vec x, vec w, vec a)
 {
-    return _mm512_set1_epi32(*(const int32_t *)p);
+    return vec_dot_u8(x, w, a);
+}
+#else
+/* Bytes to 16 bits, since products of unsigned and signed bytes in pairs would saturate. */
+static inline vec vec_dot_u8(vec x, vec w, vec a)
+{
+    __m512i even_x = _mm512_srai_epi16(_mm512_slli_epi16((__m512i)x, 8), 8);
+    __m512i even = _mm512_madd_epi16(_mm512_and_si512((__m512i)w, _mm512_set1_epi16(255)), even_x);
+    __m512i odd =
+        _mm512_madd_epi16(_mm512_srli_epi16((__m512i)w, 8), _mm512_srai_epi16((__m512i)x, 8));
+    return (vec)_mm512_add_epi32((__m512i)a, _mm512_add_epi32(even, odd));
 }
 
-static inline ivec ivec_low_u4(ivec v)
+static inline vec vec_dot_u4(vec x, vec w, vec a)
 {
-    return _mm512_and_si512(v, _mm512_set1_epi8(15));
+    __m512i pairs = _mm512_maddubs_epi16((__m512i)w, (__m512i)x);
+    return (vec)_mm512_add_epi32((__m512i)a, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
 }
+#endif
 
-static inline ivec ivec_high_u4(ivec v)
+#ifdef __AVX512BF16__
+static inline vec vec_dot_bf16(vec x, vec w, vec a)
 {
-    return _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15));
+    return _mm512_dpbf16_ps(a, (__m512bh)x, (__m512bh)w);
 }
+#endif
 
 /* x rounded to bf16, in the upper halves, as kvf_to_bf16 does it. */
-static inline ivec bf16_bits(const float *x, size_t n)
+static inline __m512i bf16_bits(const float *x, size_t n)
 {
-    ivec u = _mm512_castps_si512(_mm512_maskz_loadu_ps(first_lanes(n), x));
-    ivec odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-    ivec rounded = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    __m512i u = (__m512i)vec_load_some(x, first_lanes(n));
+    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    __m512i rounded = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
     __mmask16 nan = _mm512_cmpgt_epi32_mask(_mm512_and_si512(u, _mm512_set1_epi32(0x7fffffff)),
                                             _mm512_set1_epi32(0x7f800000));
     rounded = _mm512_mask_or_epi32(rounded, nan, u, _mm512_set1_epi32(0x400000));

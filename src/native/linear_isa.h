@@ -98,8 +98,15 @@ void kvf_prepare_nothing(const kvf_product *p, size_t first_row, size_t end_row)
 
 extern const kvf_linear_table kvf_linear_c;
 #if defined(__x86_64__)
-extern const kvf_linear_table kvf_linear_avx2, kvf_linear_avx512, kvf_linear_avx512x;
-void kvf_run_f32_avx512(const kvf_product *p, uint32_t first_panel, uint32_t end_panel);
+extern const kvf_linear_table kvf_linear_avx2, kvf_linear_avx512, kvf_linear_avx512v,
+    kvf_linear_avx512x;
+
+/* What a level has in common with a lower one. */
+void kvf_prepare_bf16_avx512(const kvf_product *p, size_t first_row, size_t end_row);
 void kvf_prepare_q_avx512(const kvf_product *p, size_t first_row, size_t end_row);
+void kvf_run_f32_avx512(const kvf_product *p, uint32_t first_panel, uint32_t end_panel);
+void kvf_run_bf16_avx512(const kvf_product *p, uint32_t first_panel, uint32_t end_panel);
+void kvf_run_q8_avx512v(const kvf_product *p, uint32_t first_panel, uint32_t end_panel);
+void kvf_run_q4_avx512v(const kvf_product *p, uint32_t first_panel, uint32_t end_panel);
 #endif
 #endif

@@ -116,6 +116,7 @@ static const kvf_probe_table *table_of(kvf_cpu cpu)
 #if defined(__x86_64__)
         [KVF_CPU_AVX2] = &kvf_probe_avx2,
         [KVF_CPU_AVX512] = &kvf_probe_avx512,
+        [KVF_CPU_AVX512V] = &kvf_probe_avx512v,
         [KVF_CPU_AVX512X] = &kvf_probe_avx512x,
 #endif
     };

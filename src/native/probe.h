@@ -27,6 +27,6 @@ typedef struct kvf_probe_table {
 } kvf_probe_table;
 extern const kvf_probe_table kvf_probe_c;
 #if defined(__x86_64__)
-extern const kvf_probe_table kvf_probe_avx2, kvf_probe_avx512, kvf_probe_avx512x;
+extern const kvf_probe_table kvf_probe_avx2, kvf_probe_avx512, kvf_probe_avx512v, kvf_probe_avx512x;
 #endif
 #endif

@@ -1,10 +1,12 @@
-/* probe_avx512.h - the probe's loops that both files of AVX-512 have in their tables. */
+/* probe_avx512.h - the probe's loops that the files of AVX-512 share in their tables. */
 #ifndef KVF_NATIVE_PROBE_AVX512_H
 #define KVF_NATIVE_PROBE_AVX512_H
 
 #include "native/probe.h"
 
 #include <immintrin.h>
+
+uint32_t kvf_probe_vnni(size_t steps, float out[16]);
 
 enum { CHAINS = 16 };
 

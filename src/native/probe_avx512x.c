@@ -1,4 +1,4 @@
-/* probe_avx512x.c - the probe's loops with AVX-512, BF16 and VNNI. */
+/* probe_avx512x.c - the probe's loops with AVX-512 and BF16. */
 #if defined(__x86_64__)
 #include "native/probe_avx512.h"
 
@@ -14,19 +14,8 @@ static uint32_t peak_bf16(size_t steps, float out[16])
     return CHAINS * 32;
 }
 
-static uint32_t peak_integers(size_t steps, float out[16])
-{
-    __m512i a[CHAINS], x = _mm512_set1_epi8(3), w = _mm512_set1_epi8(-1);
-    for (int i = 0; i < CHAINS; i++) a[i] = _mm512_set1_epi32(i);
-    for (size_t s = 0; s < steps; s++)
-        for (int i = 0; i < CHAINS; i++) a[i] = _mm512_dpbusd_epi32(a[i], x, w);
-    for (int i = 1; i < CHAINS; i++) a[0] = _mm512_add_epi32(a[0], a[i]);
-    _mm512_storeu_ps(out, _mm512_cvtepi32_ps(a[0]));
-    return CHAINS * 64;
-}
-
 const kvf_probe_table kvf_probe_avx512x = {
     .read = read_avx512,
-    .peak = {peak_f32, peak_bf16, peak_integers, peak_integers},
+    .peak = {peak_f32, peak_bf16, kvf_probe_vnni, kvf_probe_vnni},
 };
 #endif

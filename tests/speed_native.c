@@ -1,5 +1,5 @@
 /* speed_native.c - the native engine alone, on random decoders: a tool, not a test.
- * usage: speed_native [THREADS [PRECISION [CPU]]] */
+ * usage: speed_native [THREADS [PRECISION [MODEL]]]; MODEL: trigo, prototype, gpt2-124m */
 #include "support_plan.h"
 
 #include <stdio.h>
@@ -58,16 +58,18 @@ static double time_pass(kvf_model *m, uint32_t prefix, uint32_t branches, uint32
 
 int main(int argc, char **argv)
 {
-    kvf_model_options o = {.threads = argc > 1 ? (uint32_t)atoi(argv[1]) : 1,
-                           .precision = argc > 2 ? argv[2] : NULL,
-                           .cpu = argc > 3 ? argv[3] : NULL};
+    kvf_model_options o = {
+        .threads = argc > 1 ? (uint32_t)atoi(argv[1]) : 1,
+        .precision = argc > 2 ? argv[2] : NULL,
+    };
     struct {
         const char *name;
         test_shape shape;
     } models[] = {{"trigo", test_gpt2(6, 8, 8, 128)},
                   {"prototype", test_gpt2(4, 4, 64, 1000)},
                   {"gpt2-124m", test_gpt2(12, 12, 64, 50257)}};
-    for (int i = 0; i < (getenv("BIG") ? 3 : 2); i++) {
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        if (argc > 3 ? strcmp(argv[3], models[i].name) : i > 1) continue;
         kvf_error err;
         double t = kvf_now();
         kvf_model *m = test_model_create(&models[i].shape, 1, &o, &err);

@@ -206,6 +206,48 @@ void graph_output(pb *graph, pb port)
     pb_message(graph, 12, port);
 }
 
+static kvf_type type_named(const char *name)
+{
+    static const struct {
+        const char *name;
+        kvf_type type;
+    } types[] = {{"f32", KVF_F32}, {"f16", KVF_F16}, {"bf16", KVF_BF16}, {"i64", KVF_I64},
+                 {"i32", KVF_I32}, {"u8", KVF_U8},   {"bool", KVF_BOOL}};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        if (!strcmp(types[i].name, name)) return types[i].type;
+    fail_msg("no type %s", name);
+    return KVF_NO_TYPE;
+}
+
+static void add_ports(pb *g, const char *ports, bool output, const char *from)
+{
+    char piece[256];
+    while (*ports) {
+        char name[128], type[16], dims[96];
+        size_t n = strcspn(ports, ";");
+        snprintf(piece, sizeof piece, "%.*s", (int)n, ports);
+        ports += n + (ports[n] == ';');
+        int fields = sscanf(piece, " %127s %15s %95s", name, type, dims);
+        if (fields < 2) fail_msg("\"%s\" is no port", piece);
+        pb port = onnx_port(name, type_named(type), fields < 3 ? NULL : dims[0] == '-' ? "" : dims);
+        if (output) graph_node(g, onnx_node("Make", "", from, name));
+        if (output)
+            graph_output(g, port);
+        else
+            graph_input(g, port);
+    }
+}
+
+pb graph_of(const char *inputs, const char *outputs)
+{
+    pb g = {0};
+    char from[128] = "";
+    sscanf(inputs, " %127s", from);
+    add_ports(&g, inputs, false, NULL);
+    add_ports(&g, outputs, true, from);
+    return g;
+}
+
 static void add_opset(pb *model, const char *domain, uint64_t version)
 {
     pb opset = {0};

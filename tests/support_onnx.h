@@ -43,6 +43,11 @@ void graph_initializer(pb *graph, pb tensor);
 void graph_input(pb *graph, pb port);
 void graph_output(pb *graph, pb port);
 
+/* A graph given by its ports, "name type dims; name type dims": types f32, f16, bf16, i64, i32, u8,
+ * bool; dims "-" for a scalar, absent for an unknown shape. Each output is made of the first input
+ * by an operator that nobody runs. */
+pb graph_of(const char *inputs, const char *outputs);
+
 /* The graph as a model of opset 24, with com.microsoft. */
 pb onnx_model(pb graph);
 /* The same and properties: key, value, ..., NULL. */

@@ -233,7 +233,8 @@ static bool is_role_cache(kvf_role role)
     return role == KVF_ROLE_PAST_KEY || role == KVF_ROLE_PAST_VALUE || role == KVF_ROLE_PAST_FUSED;
 }
 
-/* The type that most of the weights' bytes have, as engines call it. */
+/* What the file stores, as engines call it: the bits of quantised products if it has any (the table
+ * of tokens mostly is not), else the type that most of the weights' bytes have. */
 static const char *own_precision(const kvf_onnx *o)
 {
     static const struct {
@@ -244,6 +245,9 @@ static const char *own_precision(const kvf_onnx *o)
     const kvf_graph *g = o->graph;
     uint64_t most = 0;
     const char *name = "f32";
+    for (uint32_t i = 0; i < g->n_ops; i++)
+        if (kvf_op_is(&g->ops[i], "com.microsoft", "MatMulNBits"))
+            return kvf_op_int(&g->ops[i], "bits", 4) == 8 ? "q8" : "q4";
     for (size_t t = 0; t < sizeof names / sizeof names[0]; t++) {
         uint64_t bytes = 0;
         for (uint32_t i = 0; i < g->n_initializers; i++)
@@ -252,9 +256,6 @@ static const char *own_precision(const kvf_onnx *o)
         most = bytes;
         name = names[t].name;
     }
-    for (uint32_t i = 0; i < g->n_ops && !strcmp(name, "q8"); i++)
-        if (kvf_op_is(&g->ops[i], "com.microsoft", "MatMulNBits"))
-            return kvf_op_int(&g->ops[i], "bits", 4) == 4 ? "q4" : "q8";
     return name;
 }
 

@@ -203,29 +203,9 @@ uint64_t kvf_resident_bytes(uint64_t *peak)
 
 /* ---- half floats ----------------------------------------------------------------------------- */
 
-typedef union bits {
-    uint32_t u;
-    float f;
-} bits;
-
-float kvf_from_f16(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, fraction = h & 0x3ff;
-    bits v;
-    if (exponent == 31) {
-        v.u = sign | 0x7f800000 | fraction << 13;
-    } else if (exponent) {
-        v.u = sign | (exponent + 112) << 23 | fraction << 13;
-    } else {
-        v.f = (float)fraction * 0x1p-24f; /* subnormal or zero: exact */
-        v.u |= sign;
-    }
-    return v.f;
-}
-
 uint16_t kvf_to_f16(float f)
 {
-    bits v = {.f = f};
+    kvf_bits v = {.f = f};
     uint16_t sign = (uint16_t)(v.u >> 16 & 0x8000);
     v.u &= 0x7fffffff;
     if (v.u > 0x7f800000) return (uint16_t)(sign | 0x7e00);
@@ -236,11 +216,4 @@ uint16_t kvf_to_f16(float f)
     }
     v.u += 0xfff + (v.u >> 13 & 1);
     return (uint16_t)(sign | (v.u - (112u << 23)) >> 13);
-}
-
-uint16_t kvf_to_bf16(float f)
-{
-    bits v = {.f = f};
-    if ((v.u & 0x7fffffff) > 0x7f800000) return (uint16_t)(v.u >> 16 | 0x40);
-    return (uint16_t)((v.u + 0x7fff + (v.u >> 16 & 1)) >> 16);
 }

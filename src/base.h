@@ -65,16 +65,36 @@ void kvf_file_close(kvf_file *file);                                        /* z
 double kvf_now(void);                        /* monotonic seconds */
 uint64_t kvf_resident_bytes(uint64_t *peak); /* of this process; peak may be NULL */
 
-/* f16 and bf16 bit patterns, exactly (IEEE 754 binary16; bfloat16 rounds to nearest even). */
-float kvf_from_f16(uint16_t h);
+/* f16 and bf16 bit patterns, exactly (IEEE 754 binary16; bfloat16 rounds to nearest even). Here,
+ * and without branches, so that loops over many of them become vectors. */
+typedef union kvf_bits {
+    uint32_t u;
+    float f;
+} kvf_bits;
+
+static inline float kvf_from_f16(uint16_t h)
+{
+    uint32_t magnitude = (uint32_t)(h & 0x7fff), sign = (uint32_t)(h & 0x8000) << 16;
+    kvf_bits normal = {.u = (magnitude << 13) + (112u << 23)};
+    kvf_bits tiny = {.f = (float)(int32_t)magnitude * 0x1p-24f}; /* subnormal or zero: exact */
+    normal.u += magnitude >= 0x7c00 ? 112u << 23 : 0;            /* infinite, or not a number */
+    normal.u = magnitude < 0x400 ? tiny.u : normal.u;
+    normal.u |= sign;
+    return normal.f;
+}
+
 uint16_t kvf_to_f16(float f);
+
 static inline float kvf_from_bf16(uint16_t h)
 {
-    union {
-        uint32_t u;
-        float f;
-    } v = {.u = (uint32_t)h << 16};
+    kvf_bits v = {.u = (uint32_t)h << 16};
     return v.f;
 }
-uint16_t kvf_to_bf16(float f);
+
+static inline uint16_t kvf_to_bf16(float f)
+{
+    kvf_bits v = {.f = f};
+    uint32_t rounded = v.u + 0x7fff + (v.u >> 16 & 1);
+    return (uint16_t)(((v.u & 0x7fffffff) > 0x7f800000 ? v.u | 0x400000 : rounded) >> 16);
+}
 #endif

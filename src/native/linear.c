@@ -47,19 +47,20 @@ static unsigned bits_at(const uint8_t *packed, size_t i, unsigned bits)
     return packed[i * bits / 8] >> (i * bits % 8) & ((1u << bits) - 1);
 }
 
-/* What a quantised matrix says about input i of output o. */
-typedef struct quantum {
-    unsigned q, zero;
+/* Where a quantised matrix keeps its inputs from i on, of output o and all in one block. */
+typedef struct run {
+    const uint8_t *row; /* of the output: integer i is bits_at(row, i, bits) */
+    int zero;
     float scale;
-} quantum;
+} run;
 
-static quantum quantum_at(const kvf_matrix *m, uint32_t i, uint32_t o)
+static run run_at(const kvf_matrix *m, uint32_t i, uint32_t o)
 {
     size_t blocks = (m->in + (size_t)m->block - 1) / m->block, b = i / m->block;
     size_t row = blocks * m->block * m->bits / 8, zero_row = (blocks * m->bits + 7) / 8;
-    return (quantum){
-        .q = bits_at((const uint8_t *)m->data + o * row, i, m->bits),
-        .zero = m->zeros ? bits_at(m->zeros + o * zero_row, b, m->bits) : 1u << (m->bits - 1),
+    return (run){
+        .row = (const uint8_t *)m->data + o * row,
+        .zero = m->zeros ? (int)bits_at(m->zeros + o * zero_row, b, m->bits) : 1 << (m->bits - 1),
         .scale = load(m->scales, m->scale_type, (int64_t)(o * blocks + b)),
     };
 }
@@ -69,29 +70,35 @@ typedef struct area {
     uint32_t i, i_end, o, o_end;
 } area;
 
-/* In the order of the file, since that is what costs. */
+/* In the order of the file, since that is what costs; strides of 1 are constants where inlined. */
 static inline void read_plain(const kvf_matrix *m, kvf_type type, area a, float *t, size_t stride)
 {
-    if (m->stride_in <= m->stride_out) {
-        for (uint32_t o = a.o; o < a.o_end; o++)
-            for (uint32_t i = a.i; i < a.i_end; i++)
-                t[(i - a.i) * stride + (o - a.o)] =
-                    load(m->data, type, i * m->stride_in + o * m->stride_out);
-    } else {
-        for (uint32_t i = a.i; i < a.i_end; i++)
+    if (m->stride_out == 1) {
+        for (uint32_t i = a.i; i < a.i_end; i++, t += stride)
             for (uint32_t o = a.o; o < a.o_end; o++)
-                t[(i - a.i) * stride + (o - a.o)] =
-                    load(m->data, type, i * m->stride_in + o * m->stride_out);
+                t[o - a.o] = load(m->data, type, i * m->stride_in + o);
+        return;
+    }
+    for (uint32_t o = a.o; o < a.o_end; o++, t++) {
+        int64_t first = o * m->stride_out;
+        if (m->stride_in == 1)
+            for (uint32_t i = a.i; i < a.i_end; i++)
+                t[(i - a.i) * stride] = load(m->data, type, first + i);
+        else
+            for (uint32_t i = a.i; i < a.i_end; i++)
+                t[(i - a.i) * stride] = load(m->data, type, first + i * m->stride_in);
     }
 }
 
 static void read_quantised(const kvf_matrix *m, area a, float *t, size_t stride)
 {
-    for (uint32_t o = a.o; o < a.o_end; o++)
+    for (uint32_t o = a.o; o < a.o_end; o++, t++) {
+        run r = {0};
         for (uint32_t i = a.i; i < a.i_end; i++) {
-            quantum q = quantum_at(m, i, o);
-            t[(i - a.i) * stride + (o - a.o)] = (float)((int)q.q - (int)q.zero) * q.scale;
+            if (i == a.i || i % m->block == 0) r = run_at(m, i, o);
+            t[(i - a.i) * stride] = (float)((int)bits_at(r.row, i, m->bits) - r.zero) * r.scale;
         }
+    }
 }
 
 /* t[i][o] = the numbers of an area, rows of t stride apart. */
@@ -134,106 +141,115 @@ static void find_sources(const kvf_packed *w, const kvf_linear *const *parts, ui
     }
 }
 
-enum { TILE = 128 }; /* inputs read at a time; a multiple of every group */
-typedef float tile[TILE][KVF_PANEL];
-
-/* Inputs [first, first + TILE) of a panel; zeros where there is nothing. */
-static void read_tile(const kvf_packed *w, const source s[KVF_PANEL], uint32_t first, tile t)
+/* Inputs [first, end) of a panel; outputs that do not exist are left as they are. */
+static void read_lines(const source s[KVF_PANEL], uint32_t first, uint32_t end, float *t)
 {
-    uint32_t end = w->in - first < TILE ? w->in : first + TILE;
-    memset(t, 0, sizeof(tile));
     for (uint32_t o = 0, n; o < KVF_PANEL && s[o].part; o += n) {
         for (n = 1; o + n < KVF_PANEL && s[o + n].part == s[o].part;) n++;
-        read_area(&s[o].part->w, (area){first, end, s[o].output, s[o].output + n}, &t[0][o],
+        read_area(&s[o].part->w, (area){first, end, s[o].output, s[o].output + n}, t + o,
                   KVF_PANEL);
     }
 }
 
+enum { TILE = 128 }; /* inputs read at a time; a multiple of every group */
+typedef float tile[TILE][KVF_PANEL];
+
+/* The same from first on, as many as there are; zeros where there is nothing. */
+static void read_tile(const kvf_packed *w, const source s[KVF_PANEL], uint32_t first, tile t)
+{
+    uint32_t end = w->in - first < TILE ? w->in : first + TILE;
+    if (end - first < TILE || !s[KVF_PANEL - 1].part) memset(t, 0, sizeof(tile));
+    read_lines(s, first, end, &t[0][0]);
+}
+
 static void write_f32(const kvf_packed *w, const source *s, float *out)
 {
-    tile t;
-    for (uint32_t k = 0; k < w->in; k += TILE) {
-        read_tile(w, s, k, t);
-        memcpy(out + (size_t)k * KVF_PANEL, t, (w->in - k < TILE ? w->in - k : TILE) * sizeof t[0]);
-    }
+    for (uint32_t k = 0; k < w->in; k += TILE)
+        read_lines(s, k, w->in - k < TILE ? w->in : k + TILE, out + (size_t)k * KVF_PANEL);
 }
 
-static void write_bf16(const kvf_packed *w, const source *s, uint16_t *out)
+static void write_bf16(const kvf_packed *w, const source *s, uint32_t *out)
 {
     tile t;
     for (uint32_t k = 0; k < w->in; k += TILE) {
         read_tile(w, s, k, t);
-        for (uint32_t i = 0; i < TILE && k + i < w->in + w->in % 2; i++)
+        for (uint32_t i = 0; i < TILE && k + i < w->in; i += 2, out += KVF_PANEL)
             for (size_t o = 0; o < KVF_PANEL; o++)
-                out[((k + i) / 2 * KVF_PANEL + o) * 2 + !(i & 1)] = kvf_to_bf16(t[i][o]);
+                out[o] = (uint32_t)kvf_to_bf16(t[i][o]) << 16 | kvf_to_bf16(t[i + 1][o]);
     }
 }
 
-static uint32_t magnitude_bits(float f)
+/* The bits of |f|, which are in the order of magnitudes, NaN last. */
+static inline int32_t magnitude(float f)
 {
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    return bits & 0x7fffffff;
+    kvf_bits v = {.f = f};
+    return (int32_t)(v.u & 0x7fffffff);
 }
 
-static void write_q8(const kvf_packed *w, const source *s, float *scale, uint8_t *out)
+/* To the nearest integer, ties to even, for |f| < 2^22: as rintf, but a loop of it is vectors. */
+static inline int32_t nearest(float f)
+{
+    kvf_bits v = {.f = f + 0x1.8p23f};
+    return (int32_t)(v.u - 0x4b400000);
+}
+
+static void q8_scales(const kvf_packed *w, const source *s, float *scale, float *inverse)
 {
     tile t;
-    uint32_t max[KVF_PANEL] = {0};
+    int32_t max[KVF_PANEL] = {0};
     for (uint32_t k = 0; k < w->in; k += TILE) {
         read_tile(w, s, k, t);
         for (size_t i = 0; i < TILE; i++)
             for (size_t o = 0; o < KVF_PANEL; o++) {
-                uint32_t bits = magnitude_bits(t[i][o]);
-                max[o] = bits > max[o] ? bits : max[o];
+                int32_t m = magnitude(t[i][o]);
+                max[o] = m > max[o] ? m : max[o];
             }
     }
+    for (size_t o = 0; o < KVF_PANEL; o++) scale[o] = kvf_q8_scale((uint32_t)max[o], &inverse[o]);
+}
+
+static void write_q8(const kvf_packed *w, const source *s, float *scale, uint32_t *out)
+{
+    tile t;
     float inverse[KVF_PANEL];
-    for (size_t o = 0; o < KVF_PANEL; o++) scale[o] = kvf_q8_scale(max[o], &inverse[o]);
+    q8_scales(w, s, scale, inverse);
     size_t inputs = kvf_groups(w) * w->group;
     for (uint32_t k = 0; k < w->in; k += TILE) {
         read_tile(w, s, k, t);
-        for (size_t i = 0; i < TILE && k + i < inputs; i++)
+        for (size_t i = 0; i < TILE && k + i < inputs; i += 4, out += KVF_PANEL)
             for (size_t o = 0; o < KVF_PANEL; o++) {
-                float q = inverse[o] > 0 ? rintf(t[i][o] * inverse[o]) : 0;
-                out[((k + i) / 4 * KVF_PANEL + o) * 4 + i % 4] = (uint8_t)(128 + (int)q);
+                uint32_t word = 0;
+                for (size_t j = 0; j < 4; j++)
+                    word |= (uint32_t)((128 + nearest(t[i + j][o] * inverse[o])) & 255) << 8 * j;
+                out[o] = word;
             }
     }
 }
 
-/* One group of one output in 4 bits: its scale, zero point and integers. */
-typedef struct quarter {
-    float scale;
-    uint8_t zero, q[32];
-} quarter;
+/* One group of a panel in 4 bits. */
+typedef struct quarters {
+    float scale[KVF_PANEL];
+    uint8_t zero[KVF_PANEL], q[32][KVF_PANEL];
+} quarters;
 
-/* The value of largest magnitude becomes -8, so that all 16 integers are in use. */
-static quarter round_to_q4(float (*t)[KVF_PANEL], size_t o, size_t group)
+/* Of every output the value of largest magnitude becomes -8, so that all 16 integers are used. */
+static void round_to_q4(float (*t)[KVF_PANEL], size_t group, quarters *g)
 {
-    quarter g = {.zero = 8};
-    float extreme = 0;
+    float extreme[KVF_PANEL] = {0}, inverse[KVF_PANEL];
     for (size_t i = 0; i < group; i++)
-        if (magnitude_bits(t[i][o]) > magnitude_bits(extreme)) extreme = t[i][o];
-    bool finite = magnitude_bits(extreme) < 0x7f800000, tiny = fabsf(extreme) < 0x1p-100f;
-    g.scale = finite ? extreme / -8 : NAN;
-    float inverse = finite && !tiny ? -8 / extreme : 0;
-    for (size_t i = 0; i < group; i++) {
-        float q = inverse != 0 ? rintf(t[i][o] * inverse) : 0;
-        g.q[i] = (uint8_t)(8 + (int)(q > 7 ? 7 : q));
+        for (size_t o = 0; o < KVF_PANEL; o++)
+            extreme[o] = magnitude(t[i][o]) > magnitude(extreme[o]) ? t[i][o] : extreme[o];
+    for (size_t o = 0; o < KVF_PANEL; o++) {
+        bool finite = magnitude(extreme[o]) < 0x7f800000, tiny = fabsf(extreme[o]) < 0x1p-100f;
+        g->scale[o] = finite ? extreme[o] / -8 : NAN;
+        g->zero[o] = 8;
+        inverse[o] = finite && !tiny ? -8 / extreme[o] : 0;
     }
-    return g;
-}
-
-static quarter take_q4(const kvf_matrix *m, uint32_t first, uint32_t output, size_t group)
-{
-    quarter g = {0};
-    for (uint32_t i = 0; i < group && first + i < m->in; i++) {
-        quantum q = quantum_at(m, first + i, output);
-        g.q[i] = (uint8_t)q.q;
-        g.zero = (uint8_t)q.zero;
-        g.scale = q.scale;
-    }
-    return g;
+    for (size_t i = 0; i < group; i++)
+        for (size_t o = 0; o < KVF_PANEL; o++) {
+            int32_t q = nearest(t[i][o] * inverse[o]);
+            g->q[i][o] = (uint8_t)(8 + (q > 7 ? 7 : q));
+        }
 }
 
 static bool is_q4(const kvf_matrix *m)
@@ -241,22 +257,37 @@ static bool is_q4(const kvf_matrix *m)
     return m->block && m->bits == 4 && m->block % 16 == 0;
 }
 
+/* Integers, scale and zero point of one output as they are. */
+static void take_q4(const kvf_matrix *m, uint32_t first, uint32_t output, size_t group, size_t o,
+                    quarters *g)
+{
+    run r = run_at(m, first, output);
+    g->scale[o] = r.scale;
+    g->zero[o] = (uint8_t)r.zero;
+    for (uint32_t i = 0; i < group; i++)
+        g->q[i][o] = first + i < m->in ? (uint8_t)bits_at(r.row, first + i, 4) : 8;
+}
+
 static void write_q4(const kvf_packed *w, const source *s, uint8_t *out)
 {
     tile t;
+    quarters g = {0};
     uint8_t *zeros = out, *group = out + kvf_q4_zero_bytes(w);
     for (uint32_t k = 0; k < w->in; k += w->group, group += kvf_q4_group_bytes(w)) {
         if (k % TILE == 0) read_tile(w, s, k, t);
-        uint8_t *body = group + KVF_PANEL * sizeof(float);
-        for (size_t o = 0; o < KVF_PANEL && s[o].part; o++) {
-            const kvf_matrix *m = &s[o].part->w;
-            quarter q = is_q4(m) ? take_q4(m, k, s[o].output, w->group)
-                                 : round_to_q4(t + k % TILE, o, w->group);
-            ((float *)group)[o] = q.scale;
-            if (w->zeros) zeros[k / w->group * KVF_PANEL + o] = q.zero;
-            for (size_t i = 0; i < w->group; i++)
-                body[(i / 8 * KVF_PANEL + o) * 4 + i % 4] |= (uint8_t)(q.q[i] << (i & 4));
-        }
+        round_to_q4(t + k % TILE, w->group, &g);
+        for (size_t o = 0; o < KVF_PANEL && s[o].part; o++)
+            if (is_q4(&s[o].part->w)) take_q4(&s[o].part->w, k, s[o].output, w->group, o, &g);
+        memcpy(group, g.scale, sizeof g.scale);
+        if (w->zeros) memcpy(zeros + k / w->group * KVF_PANEL, g.zero, sizeof g.zero);
+        uint32_t *words = (uint32_t *)(group + sizeof g.scale);
+        for (size_t i = 0; i < w->group; i += 8, words += KVF_PANEL)
+            for (size_t o = 0; o < KVF_PANEL; o++) {
+                uint32_t word = 0;
+                for (size_t j = 0; j < 4; j++)
+                    word |= (uint32_t)(g.q[i + j][o] | g.q[i + j + 4][o] << 4) << 8 * j;
+                words[o] = word;
+            }
     }
 }
 
@@ -271,8 +302,8 @@ void kvf_pack_panels(const kvf_packed *w, const kvf_linear *const *parts, uint32
             bias[o] = s[o].part && s[o].part->bias ? s[o].part->bias[s[o].output] : 0;
         switch (w->precision) {
         case KVF_W_F32: write_f32(w, s, after); break;
-        case KVF_W_BF16: write_bf16(w, s, (uint16_t *)after); break;
-        case KVF_W_Q8: write_q8(w, s, after, (uint8_t *)(after + KVF_PANEL)); break;
+        case KVF_W_BF16: write_bf16(w, s, (uint32_t *)after); break;
+        case KVF_W_Q8: write_q8(w, s, after, (uint32_t *)(after + KVF_PANEL)); break;
         default: write_q4(w, s, (uint8_t *)after);
         }
     }

@@ -1,5 +1,5 @@
 /* test_synthetic.c - specs are read strictly, and equal specs give equal bytes. */
-#include "export/model.h"
+#include "export/export.h"
 #include "export/synthetic.h"
 
 #include <setjmp.h>
@@ -62,6 +62,39 @@ static void equal_specs_equal_bytes(void **state)
         for (size_t j = 0; j < i; j++) assert_false(same(files[i], files[j]));
     }
     for (size_t i = 0; i < N; i++) kvf_file_close(&files[i]);
+}
+
+/* Data beside the file, as for models beyond 2 GB: the same weights. */
+static void weights_beside(void **state)
+{
+    (void)state;
+    static const char spec[] = "qwen2:layers=1,heads=4,kv_heads=2,head_dim=8,vocab=90,tied=1";
+    char folder[] = "/tmp/test_synthetic.XXXXXX", paths[2][64], data[64];
+    kvf_onnx *onnx[2];
+    kvf_error err;
+    assert_non_null(mkdtemp(folder));
+    for (uint64_t i = 0; i < 2; i++) {
+        kvf_export_options o = {.format = {.opset = 17, .type = KVF_F32}, .largest_graph = i};
+        snprintf(paths[i], sizeof paths[i], "%s/%d.onnx", folder, (int)i);
+        assert_int_equal(kvf_export_synthetic(spec, paths[i], &o, &err), KVF_OK);
+        assert_int_equal(kvf_onnx_open(&onnx[i], paths[i], &err), KVF_OK);
+        assert_int_equal(onnx[i]->n_files, 1 + i);
+    }
+    assert_int_equal(onnx[0]->graph->n_initializers, onnx[1]->graph->n_initializers);
+    for (uint32_t i = 0; i < onnx[0]->graph->n_initializers; i++) {
+        const kvf_tensor *a = &onnx[0]->graph->initializers[i];
+        const kvf_tensor *b = &onnx[1]->graph->initializers[i];
+        assert_string_equal(a->name, b->name);
+        assert_int_equal(a->bytes, b->bytes);
+        assert_memory_equal(a->data, b->data, (size_t)a->bytes);
+    }
+    for (int i = 0; i < 2; i++) {
+        kvf_onnx_close(onnx[i]);
+        unlink(paths[i]);
+    }
+    snprintf(data, sizeof data, "%s/1.onnx.data", folder);
+    assert_int_equal(unlink(data), 0);
+    assert_int_equal(rmdir(folder), 0);
 }
 
 /* FNV-1a of the weights alone: the bytes must not change with the compiler or the machine. */
@@ -158,7 +191,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equal_specs_equal_bytes), cmocka_unit_test(known_bytes),
         cmocka_unit_test(prototype_has_its_size),  cmocka_unit_test(specs),
-        cmocka_unit_test(text_is_a_spec),
+        cmocka_unit_test(text_is_a_spec),          cmocka_unit_test(weights_beside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

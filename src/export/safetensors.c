@@ -125,7 +125,7 @@ static kvf_status check_places(kvf_tensor *tensors, size_t n, const shard *s, co
                                kvf_error *err)
 {
     const uint8_t *at = data->data;
-    qsort(tensors, n, sizeof *tensors, by_place);
+    if (n) qsort(tensors, n, sizeof *tensors, by_place);
     for (size_t i = 0; i < n; i++) {
         const uint8_t *begin = tensors[i].data;
         if (begin != at)

@@ -320,12 +320,16 @@ void kvf_nodes_reset(kvf_tree *t)
 {
     t->free = t->leaves = t->discarded = (kvf_node_list){none, none};
     t->nodes[0].idle_child = t->nodes[0].kept_child = none;
-    /* Places to start a branch at, far from each other first: every 61st, then between them. 61 is
-     * prime, so that the K and V of branches do not fall into the same sets of the processor's
-     * caches, and 23 is 61 over the golden ratio squared: each pass halves the widest gaps. */
-    for (uint32_t pass = 0; pass < 61; pass++)
-        for (uint32_t i = 1 + pass * 23 % 61; i <= t->max_tokens; i += 61) {
-            t->nodes[i].generation = 1;
-            list_append(t, &t->free, i);
-        }
+    /* Places to start a branch at, far from each other first: every GAP-th, then between them. The
+     * gap is prime, so that the K and V of branches do not fall into the same sets of the
+     * processor's caches; 23 is 61 over the golden ratio squared, so each round halves the widest
+     * gaps. One block of places after the other, so that nodes used together lie together. */
+    enum { GAP = 61, SHARE = 23, BLOCK = GAP * 64 };
+    for (uint32_t start = 1; start <= t->max_tokens; start += BLOCK)
+        for (uint32_t round = 0; round < GAP; round++)
+            for (uint32_t k = round * SHARE % GAP; k < BLOCK; k += GAP) {
+                if (start + k > t->max_tokens) break;
+                t->nodes[start + k].generation = 1;
+                list_append(t, &t->free, start + k);
+            }
 }

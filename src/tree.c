@@ -16,6 +16,7 @@ static void place_arrays(kvf_tree *t, kvf_block *b)
     t->nodes = kvf_place(b, n, sizeof *t->nodes);
     t->buckets = kvf_place(b, t->n_buckets, sizeof *t->buckets);
     t->at = kvf_place(b, t->max_tokens, sizeof *t->at);
+    t->chain = kvf_place(b, t->max_chain, sizeof *t->chain);
     p->rows = kvf_place(b, rows, sizeof *p->rows);
     p->row_node = kvf_place(b, rows, sizeof *p->row_node);
     p->runs = kvf_place(b, p->max_runs, sizeof *p->runs);
@@ -45,6 +46,8 @@ static void set_sizes(kvf_tree *t, const kvf_model *model, uint32_t max_tokens, 
     t->limits.slots = max_tokens;
     if (t->no_cache)
         t->limits.slots = t->limits.rows > t->limits.depth ? t->limits.rows : t->limits.depth;
+    /* A pass, or without cache a whole path, which would else be computed again for every part. */
+    t->max_chain = t->no_cache ? t->limits.depth : t->limits.rows;
     /* Any one path fits; beyond that, branches of this many pieces on average. */
     enum { RUNS_PER_ROW = 16 };
     t->pass.max_runs = t->limits.depth + RUNS_PER_ROW * t->limits.rows;

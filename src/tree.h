@@ -99,6 +99,8 @@ struct kvf_tree {
     kvf_tree_node *nodes;    /* [max_tokens + 1] node 0 is the root */
     kvf_tree_bucket *buckets;
     kvf_node *at; /* [max_tokens] what eval.c knows of entries if the caller gives no array */
+    uint32_t max_chain;
+    kvf_entry *chain; /* [max_chain] what a cursor appends in one batch */
     kvf_pass_buffers pass;
     void *memory; /* all arrays above */
     uint64_t memory_bytes;

@@ -13,6 +13,7 @@ int cmd_info(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
 
 /* ---- options --------------------------------------------------------------------------------- */
 
@@ -49,6 +50,7 @@ typedef struct cmd_options {
     size_t n_given, max_given;
 } cmd_options;
 
+/* Add an option; where a command has one of that name already, its own stays. */
 void cmd_add(cmd_options *o, cmd_option option);
 
 /* Read argv. Returns -1 to go on; else the exit status, after help on stdout or what is wrong on

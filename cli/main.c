@@ -11,6 +11,7 @@ static const struct {
     {"info", cmd_info, "what a model is, and which engine would run it"},
     {"run", cmd_run, "generate tokens"},
     {"eval", cmd_eval, "write the logits of a sequence and its branches to a file"},
+    {"bench", cmd_bench, "measure what the cache is worth"},
     {"check", cmd_check, "compare two engines, or an engine with recorded logits"},
 };
 

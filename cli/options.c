@@ -10,6 +10,8 @@
 
 void cmd_add(cmd_options *o, cmd_option option)
 {
+    for (size_t i = 0; i < o->n; i++)
+        if (!strcmp(o->list[i].name, option.name)) return;
     if (o->n < sizeof o->list / sizeof *o->list) o->list[o->n++] = option;
 }
 

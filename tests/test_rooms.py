@@ -30,7 +30,7 @@ ROOMS = [
     ("export", ["src/export/"], LOW + ["onnx", "plan"]),
     ("seq", ["src/seq.", "src/metrics.", "src/sample."], ENGINE + ["library"]),
     ("library", ["src/"], ENGINE),  # the tree, the open model, the list of engines
-    ("bench", ["bench/"], LOW + ["onnx"]),
+    ("bench", ["bench/"], LOW + ["onnx", "plan", "native"]), # native: its probe of the machine
     ("cli", ["cli/"], LOW + ["bench", "export"]),
     ("trigo", ["trigo/"], LOW),
 ]

@@ -124,7 +124,7 @@ static void print_info(const kvf_model *model, const char *const *hashes)
         printf("%-12s none: the graph takes no past\n", "cache");
     if (*i->tokenizer) printf("%-12s %s\n", "tokenizer", i->tokenizer);
     if (i->eos >= 0) printf("%-12s %d\n", "eos", i->eos);
-    printf("%-12s %s: %s\n", "engine", i->engine, i->why);
+    printf("%-12s %s\n", "engine", i->why);
     if (*i->precision)
         printf("%-12s weights %s, %s%s%s\n", "precision", i->precision, i->device,
                *i->cpu ? ", kernels " : "", i->cpu);

@@ -32,9 +32,11 @@ typedef struct bench {
     bench_result *result;
     bench_engine engines[BENCH_MAX * BENCH_MAX];
     size_t n_engines;
-    double *steps;             /* [most generated tokens] of the run under way */
-    float *logits, *reference; /* [most sequences][vocab] of the last call; of the first variant */
-    uint64_t done, planned;    /* runs, for progress */
+    double *steps;          /* [most generated tokens] of the run under way */
+    float *logits;          /* [most sequences][vocab] of the last call */
+    float *reference[2];    /* the same of the first variant, and of the first in fork mode, whose
+                               tokens are    its own */
+    uint64_t done, planned; /* runs, for progress */
 } bench;
 
 static bool stopped(const bench *b)
@@ -315,16 +317,26 @@ static size_t list_variants(const bench *b, const bench_case *c, variant *out)
     return n;
 }
 
+/* Keep the first logits of each kind of case, and hold the others against them. */
+static void compare_logits(bench *b, bench_row *row, size_t n, bool *kept)
+{
+    bool fork = row->mode == BENCH_FORK;
+    if (kept[fork])
+        row->difference = largest_difference(b->logits, b->reference[fork], n);
+    else
+        memcpy(b->reference[fork], b->logits, n * sizeof *b->logits);
+    kept[fork] = true;
+}
+
 static kvf_status run_variants(bench *b, const bench_case *c, const variant *v, size_t n,
                                size_t first_row, double *ttft, kvf_error *err)
 {
-    size_t reference = (size_t)c->batch * v[0].engine->info->vocab;
+    bool kept[2] = {false, false};
     measured m;
     for (uint32_t s = 0; s < b->o->repetitions + 1 && !stopped(b);
          s++) /* the first warms up and is compared */
         for (size_t i = 0; i < n && !stopped(b); i++) {
-            size_t k = s % 2 ? i : n - 1 - i;
-            if (s == 0) k = i;
+            size_t k = s % 2 ? n - 1 - i : i;
             bench_row *row = &b->result->rows[first_row + k];
             kvf_status status = run_once(b, &v[k], c, &m, err);
             if (status)
@@ -332,10 +344,8 @@ static kvf_status run_variants(bench *b, const bench_case *c, const variant *v, 
                                   bench_mode_name(row->mode));
             if (s)
                 note_run(b, row, &m, ttft + k * b->o->repetitions);
-            else if (k)
-                row->difference = largest_difference(b->logits, b->reference, reference);
             else
-                memcpy(b->reference, b->logits, reference * sizeof *b->reference);
+                compare_logits(b, row, (size_t)c->batch * v[k].engine->info->vocab, kept);
             if (b->o->progress) b->o->progress(NULL, row->test, b->done, b->planned);
             b->done++;
         }
@@ -440,8 +450,9 @@ static kvf_status take_buffers(bench *b, const bench_case *cases, size_t n, kvf_
     }
     b->steps = kvf_array(generated, sizeof *b->steps);
     b->logits = kvf_array(batch, vocab * sizeof *b->logits);
-    b->reference = kvf_array(batch, vocab * sizeof *b->reference);
-    return b->steps && b->logits && b->reference
+    b->reference[0] = kvf_array(batch, vocab * sizeof *b->logits);
+    b->reference[1] = kvf_array(batch, vocab * sizeof *b->logits);
+    return b->steps && b->logits && b->reference[0] && b->reference[1]
                ? KVF_OK
                : kvf_fail(err, KVF_ERR_NOMEM, "logits of %zu sequences", batch);
 }
@@ -462,7 +473,8 @@ kvf_status bench_run(bench_result *result, const bench_options *o, kvf_error *er
     kvf_free(cases);
     kvf_free(b.steps);
     kvf_free(b.logits);
-    kvf_free(b.reference);
+    kvf_free(b.reference[0]);
+    kvf_free(b.reference[1]);
     for (size_t i = 0; i < b.n_engines; i++) kvf_model_close(b.engines[i].model);
     return status;
 }

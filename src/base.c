@@ -61,6 +61,24 @@ kvf_status kvf_prefix(kvf_error *err, kvf_status status, const char *fmt, ...)
     return status;
 }
 
+kvf_status kvf_take_options(void *out, size_t size, const void *options, kvf_error *err)
+{
+    enum { MOST = 4096 }; /* a larger size was never set */
+    uint32_t known = (uint32_t)size, given = known;
+    memset(out, 0, size);
+    if (options) memcpy(&given, options, sizeof given);
+    if (given < sizeof given || given > MOST)
+        return kvf_fail(err, KVF_ERR_ARG, "options.struct_size is %u, but should be %u", given,
+                        known);
+    for (uint32_t i = known; i < given; i++)
+        if (((const char *)options)[i])
+            return kvf_fail(err, KVF_ERR_ARG,
+                            "options hold something at byte %u that this version does not know", i);
+    if (options) memcpy(out, options, given < known ? given : known);
+    memcpy(out, &known, sizeof known);
+    return KVF_OK;
+}
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 /* How many allocations were asked for, and the first one to fail (0: none). The only state of

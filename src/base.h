@@ -28,6 +28,11 @@ void kvf_free(void *p);
  * how many were asked for since the last call. Per process; not for use beside other threads. */
 uint64_t kvf_fail_allocations(uint64_t nth);
 
+/* Take a caller's options, a struct whose first field is the uint32_t struct_size, into out of size
+ * bytes: NULL gives zeros. A caller of another version knows fewer fields, or more, which must
+ * then be zero. Errors  KVF_ERR_ARG */
+kvf_status kvf_take_options(void *out, size_t size, const void *options, kvf_error *err);
+
 /* Sizes that cannot wrap: false on overflow. */
 static inline bool kvf_mul(uint64_t a, uint64_t b, uint64_t *out)
 {

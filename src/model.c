@@ -32,25 +32,6 @@ static const char **option_string(kvf_model_options *o, int i)
     return (const char **)((char *)o + option_strings[i]);
 }
 
-/* A caller of another version knows fewer fields, or more, which must then be zero. */
-static kvf_status take_options(kvf_model_options *out, const kvf_model_options *opt, kvf_error *err)
-{
-    *out = (kvf_model_options){.struct_size = sizeof *out};
-    if (!opt) return KVF_OK;
-    if (opt->struct_size < sizeof opt->struct_size)
-        return kvf_fail(err, KVF_ERR_ARG, "options.struct_size is %u, but should be %zu",
-                        opt->struct_size, sizeof *opt);
-    for (size_t i = sizeof *out; i < opt->struct_size; i++)
-        if (((const char *)opt)[i])
-            return kvf_fail(err, KVF_ERR_ARG,
-                            "options hold something at byte %zu that this "
-                            "version does not know",
-                            i);
-    memcpy(out, opt, opt->struct_size < sizeof *out ? opt->struct_size : sizeof *out);
-    out->struct_size = sizeof *out;
-    return KVF_OK;
-}
-
 /* Replace the caller's strings by copies; on failure those that are none are NULL. */
 static kvf_status copy_strings(kvf_model_options *o, kvf_error *err)
 {
@@ -500,7 +481,7 @@ kvf_status kvf_model_open(kvf_model **out, const char *path, const kvf_model_opt
     kvf_model_options options;
     *out = NULL;
     if (!path) return kvf_fail(err, KVF_ERR_ARG, "there is no path of a model");
-    kvf_status status = take_options(&options, opt, err);
+    kvf_status status = kvf_take_options(&options, sizeof options, opt, err);
     if (!status) status = check_options(&options, err);
     if (status) return status;
     kvf_model *m = kvf_array(1, sizeof *m);

@@ -5,8 +5,6 @@
  * its size, and once with it. So what kvf_tree_bytes says is what kvf_tree_create takes. */
 #include "tree.h"
 
-#include <string.h>
-
 /* ---- size ------------------------------------------------------------------------------------ */
 
 static void place_arrays(kvf_tree *t, kvf_block *b)
@@ -90,11 +88,8 @@ static uint32_t tokens_within(const kvf_model *model, uint32_t max_tokens, uint6
 static kvf_status check_options(kvf_tree_options *o, const kvf_model *model,
                                 const kvf_tree_options *opt, kvf_error *err)
 {
-    if (opt && opt->struct_size != sizeof *opt)
-        return kvf_fail(err, KVF_ERR_ARG,
-                        "kvf_tree_options.struct_size is %u, but the struct has %zu bytes",
-                        opt->struct_size, sizeof *opt);
-    if (opt) *o = *opt;
+    kvf_status status = kvf_take_options(o, sizeof *o, opt, err);
+    if (status) return status;
     if (!model->ops)
         return kvf_fail(err, KVF_ERR_ENGINE,
                         "the model was opened with engine \"none\", which computes nothing");

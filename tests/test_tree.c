@@ -78,14 +78,28 @@ static int set_up(void **state)
 static void options_are_checked(void **state)
 {
     (void)state;
+    const struct {
+        kvf_tree_options known;
+        uint64_t unknown;
+    } newer = {{.struct_size = sizeof newer, .max_tokens = 5}, 1},
+      zero = {{.struct_size = sizeof zero, .max_tokens = 5}, 0};
+    const kvf_tree_options older = {.struct_size = 8, .max_tokens = 5, .no_cache = true};
+    kvf_tree *t;
+    assert_int_equal(kvf_tree_create(&t, &model.model, &newer.known, NULL), KVF_ERR_ARG);
+    assert_int_equal(kvf_tree_create(&t, &model.model, &zero.known, NULL), KVF_OK);
+    kvf_tree_destroy(t);
+    assert_int_equal(kvf_tree_create(&t, &model.model, &older, NULL), KVF_OK);
+    assert_int_equal(stats_of(t).max_tokens, 5);
+    assert_false(stats_of(t).no_cache); /* a field that this caller did not know */
+    kvf_tree_destroy(t);
     const kvf_tree_options wrong[] = {
         {.max_tokens = 5},
-        {.struct_size = sizeof(kvf_tree_options) + 8, .max_tokens = 5},
+        {.struct_size = UINT32_MAX, .max_tokens = 5},
         {.struct_size = sizeof(kvf_tree_options), .max_tokens = UINT32_MAX},
         {.struct_size = sizeof(kvf_tree_options), .max_bytes = 100},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        kvf_tree *t = (kvf_tree *)&model;
+        t = (kvf_tree *)&model;
         kvf_error err = {.status = KVF_OK};
         assert_int_equal(kvf_tree_create(&t, &model.model, &wrong[i], &err), KVF_ERR_ARG);
         assert_null(t);
@@ -94,7 +108,6 @@ static void options_are_checked(void **state)
     }
     struct kvf_model none = model.model;
     none.ops = NULL;
-    kvf_tree *t;
     assert_int_equal(kvf_tree_create(&t, &none, NULL, NULL), KVF_ERR_ENGINE);
     assert_int_equal(kvf_tree_bytes(&none, NULL), 0);
     kvf_tree_destroy(NULL);

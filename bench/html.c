@@ -438,10 +438,10 @@ kvf_status bench_report(const bench_result *result, const char *path, kvf_error 
     put(&out, "</style></head><body>\n<h1>");
     put_text(&out, result->file);
     put(&out,
-        "</h1>\n<p class=\"soft\">%u layers, %u heads, %u KV heads of %u, hidden %u, vocabulary "
+        "</h1>\n<p class=\"soft\">%u layers, %u KV heads of %u, hidden %u, vocabulary "
         "%u, %.1f M parameters; ",
-        result->layers, result->heads, result->kv_heads, result->head_dim, result->hidden,
-        result->vocab, (double)result->parameters / 1e6);
+        result->layers, result->kv_heads, result->head_dim, result->hidden, result->vocab,
+        (double)result->parameters / 1e6);
     put_text(&out, *result->exporter ? result->exporter : "exporter not named");
     put(&out, "<br>");
     put_text(&out, result->cpu_model);

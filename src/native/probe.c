@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <time.h>
 
 /* ---- threads --------------------------------------------------------------------------------- */
 
@@ -64,23 +63,15 @@ static void *work(void *arg)
     }
 }
 
-/* Of one thread the time of its processor, since others may want that too. */
-static double now(const team *t)
-{
-    struct timespec spent;
-    if (t->threads > 1 || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent)) return kvf_now();
-    return (double)spent.tv_sec + (double)spent.tv_nsec * 1e-9;
-}
-
 static double best_round(team *t, double budget)
 {
     double begin = kvf_now(), best = 0;
     for (unsigned round = 0; round < 3 || kvf_now() - begin < budget; round++) {
         meet(t);
-        double from = now(t);
+        double from = kvf_now();
         t->run(t->context, 0, t->threads);
         meet(t);
-        double took = now(t) - from;
+        double took = kvf_now() - from;
         if (!round || took < best) best = took;
     }
     atomic_store(&t->stop, true);

@@ -44,8 +44,7 @@ function(kvf_use_onnxruntime target)
     if(ONNXRUNTIME_INCLUDE)
         target_include_directories(${target} SYSTEM PRIVATE ${ONNXRUNTIME_INCLUDE})
     endif()
-    target_compile_definitions(${target} PRIVATE KVF_ORT_ROOT="${ONNXRUNTIME_ROOT}"
-        KVF_ORT_FETCHED="${KVF_ORT_FETCH}/lib" KVF_ORT_INSTALLED="${KVF_ORT_INSTALLED}")
+    target_compile_definitions(${target} PRIVATE KVF_ORT_ROOT="${ONNXRUNTIME_ROOT}" KVF_ORT_INSTALLED="${KVF_ORT_INSTALLED}")
 endfunction()
 
 # Let what will be installed in folder find the library, wherever the whole prefix is moved to.

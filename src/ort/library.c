@@ -20,11 +20,8 @@
 #ifndef KVF_ORT_ROOT
 #define KVF_ORT_ROOT "" /* as given to cmake */
 #endif
-#ifndef KVF_ORT_FETCHED
-#define KVF_ORT_FETCHED "" /* where scripts/setup.sh puts it */
-#endif
 #ifndef KVF_ORT_INSTALLED
-#define KVF_ORT_INSTALLED "" /* where a fetched one is installed */
+#define KVF_ORT_INSTALLED "" /* for programs that lack our RPATH */
 #endif
 
 /* The oldest interface with all that is called here, and with the operators of models in use. */
@@ -88,7 +85,7 @@ static void *ORT_API_CALL take(OrtAllocator *allocator, size_t size)
         return NULL;
     }
     memcpy(block, &size, sizeof size);
-    uint64_t now = lib->bytes += size, most = lib->most_bytes;
+    uint64_t now = atomic_fetch_add(&lib->bytes, size) + size, most = lib->most_bytes;
     while (now > most && !atomic_compare_exchange_weak(&lib->most_bytes, &most, now)) {}
     return (char *)block + HEADER;
 }
@@ -251,8 +248,8 @@ static bool try_system(search *s)
 static void look_around(search *s)
 {
     if (try_folder(s, KVF_ORT_ROOT, *KVF_ORT_ROOT ? "/lib" : "") ||
-        try_folder(s, KVF_ORT_FETCHED, "") || try_folder(s, KVF_ORT_INSTALLED, "") ||
-        try_name(s, "libonnxruntime.so.1") || try_name(s, "libonnxruntime.so") || try_system(s))
+        try_name(s, "libonnxruntime.so.1") || try_folder(s, KVF_ORT_INSTALLED, "") ||
+        try_name(s, "libonnxruntime.so") || try_system(s))
         return;
     s->status = kvf_fail(s->err, KVF_ERR_ENGINE,
                          "ONNX Runtime (libonnxruntime.so) is not installed: it is not in %sthe "

@@ -377,6 +377,18 @@ static kvf_status accepts(const kvf_model *m, const kvf_engine_ops *ops, kvf_err
     return ops->accepts(m, err);
 }
 
+/* Why this engine: what better ones refused, or what the graph was found to be. */
+static void explain(kvf_model *m, const char *engine, const char *refusals)
+{
+    const kvf_plan *p = m->plan;
+    if (refusals || !p)
+        snprintf(m->why, sizeof m->why, "%s: %.230s", engine,
+                 refusals ? refusals : "the first that can run it");
+    else
+        snprintf(m->why, sizeof m->why, "%s: %s, %u layers%s; %u operators accounted for", engine,
+                 p->family, p->layers, m->contract.tree ? ", tree contract" : "", p->accounted);
+}
+
 /* The first engine that takes the model, and in m->why the reason: what the better ones said. */
 static kvf_status choose(kvf_model *m, const kvf_engine_ops **out, kvf_error *err)
 {
@@ -389,8 +401,7 @@ static kvf_status choose(kvf_model *m, const kvf_engine_ops **out, kvf_error *er
         kvf_error refusal = {0};
         kvf_status status = accepts(m, ops, &refusal);
         if (status == KVF_OK) {
-            snprintf(m->why, sizeof m->why, "%s: %.230s", ops->name,
-                     n ? refusals : "the graph is understood, so the fastest engine takes it");
+            explain(m, ops->name, n ? refusals : NULL);
             *out = ops;
             return KVF_OK;
         }

@@ -1,9 +1,9 @@
 /* test_ort.c - the ort engine over all decoders of the corpus and those made for other conventions:
  * recorded logits, any cutting into calls against no cache, repeats, memory, threads. */
 #include "support_expected.h"
+#include "support_walk.h"
 
 #include "base.h"
-#include "rng.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -118,106 +118,11 @@ static void recorded_logits(void **state)
 
 /* ---- any cutting ----------------------------------------------------------------------------- */
 
-typedef struct walk { /* random calls on a tree, and what they should give */
-    const expected *e;
-    kvf_tree *cached, *twin;
-    kvf_rng rng;
-    uint32_t n; /* nodes there are */
-    kvf_node node[MAX_TOKENS + 1];
-    uint32_t parent[MAX_TOKENS + 1], depth[MAX_TOKENS + 1];
-    int32_t token[MAX_TOKENS + 1];
-    float *got, *want;
-    double worst;
-} walk;
-
-static uint32_t below(walk *w, uint32_t n)
-{
-    return kvf_rng_below(&w->rng, n);
-}
-
-/* A batch of a few chains: each goes on from any node, old or of this batch, or names again what
- * is there. index says which node each entry is. */
-static uint32_t random_batch(walk *w, kvf_entry *entries, uint32_t *index)
-{
-    uint32_t chains = 1 + below(w, 4), n = 0, old = w->n;
-    for (uint32_t c = 0; c < chains; c++) {
-        uint32_t at = below(w, 3) ? below(w, w->n) : w->n - 1;
-        uint32_t length = 1 + (below(w, 3) ? 0 : below(w, 8));
-        if (at && !below(w, 4)) at = w->parent[at]; /* so that siblings meet */
-        for (uint32_t i = 0; i < length && w->n <= MAX_TOKENS && n < MAX_ROWS; i++, n++) {
-            int32_t token = (int32_t)below(w, w->e->vocab);
-            uint32_t to = 1;
-            while (to < w->n && (w->parent[to] != at || w->token[to] != token)) to++;
-            if (to == w->n) {
-                w->parent[to] = at;
-                w->token[to] = token;
-                w->depth[to] = w->depth[at] + 1;
-                w->n++;
-            }
-            int32_t after = -1;
-            for (uint32_t k = 0; k < n && at >= old; k++)
-                if (index[k] == at) after = (int32_t)k;
-            entries[n] = (kvf_entry){.token = token,
-                                     .after = after,
-                                     .parent = after < 0 ? w->node[at] : 0,
-                                     .want = KVF_WANT(KVF_LOGITS)};
-            at = index[n] = to;
-        }
-    }
-    return n;
-}
-
-/* The last row of a path, computed from nothing. */
-static void recompute(walk *w, uint32_t node)
-{
-    kvf_entry path[MAX_TOKENS];
-    uint32_t length = w->depth[node];
-    for (uint32_t i = length; i-- > 0; node = w->parent[node])
-        path[i] = (kvf_entry){.token = w->token[node],
-                              .after = (int32_t)i - 1,
-                              .want = i + 1 == length ? KVF_WANT(KVF_LOGITS) : 0};
-    eval(w->twin, path, length, NULL, w->want);
-}
-
-static void check_batch(walk *w, const uint32_t *index, uint32_t n, bool coarse)
-{
-    double most = coarse ? COARSE : REORDERED;
-    for (uint32_t i = 0; i < n; i++) {
-        const float *got = w->got + (size_t)i * w->e->vocab;
-        recompute(w, index[i]);
-        double off = largest_difference(got, w->want, w->e->vocab);
-        if (off > w->worst) w->worst = off;
-        if (!(off <= most) || !same_choice(got, w->want, w->e->vocab, most))
-            fail_msg("%s: row %u of a batch of %u at depth %u is off by %g", w->e->name, i, n,
-                     w->depth[index[i]], off);
-    }
-}
-
 static void any_cutting(const expected *e, const kvf_model *m)
 {
-    walk w = {.e = e, .n = 1, .node = {KVF_ROOT}};
-    kvf_rng_seed(&w.rng, 17);
-    w.cached = open_tree(m, MAX_TOKENS, false);
-    w.twin = open_tree(m, MAX_TOKENS, true);
-    w.got = calloc((size_t)MAX_ROWS * e->vocab, sizeof *w.got);
-    w.want = calloc(e->vocab, sizeof *w.want);
-    for (int step = 0; step < 24 && w.n + 8 < MAX_TOKENS; step++) {
-        kvf_entry entries[MAX_ROWS];
-        uint32_t index[MAX_ROWS];
-        kvf_node nodes[MAX_ROWS];
-        uint32_t n = random_batch(&w, entries, index);
-        eval(w.cached, entries, n, nodes, w.got);
-        for (uint32_t i = 0; i < n; i++) w.node[index[i]] = nodes[i];
-        check_batch(&w, index, n, is_coarse(e, m));
-    }
-    kvf_tree_stats stats;
-    kvf_tree_get_stats(w.cached, &stats);
-    assert_int_equal(stats.moved_buffers, 0);
-    print_message("%s: worst %.1e\n", e->name, w.worst);
-    kvf_tree_destroy(w.cached);
-    kvf_tree_destroy(w.twin);
-    free(w.got);
-    free(w.want);
+    double worst =
+        walk_and_compare(e->name, m, m, KVF_LOGITS, is_coarse(e, m) ? COARSE : REORDERED);
+    print_message("%s: worst %.1e\n", e->name, worst);
 }
 
 static void any_cutting_gives_the_same(void **state)

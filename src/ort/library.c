@@ -36,9 +36,12 @@ static kvf_ort_library *opened; /* under lock; entries are never freed */
 
 /* ---- failures -------------------------------------------------------------------------------- */
 
-/* One line: messages of ONNX Runtime may have several, and places in its source files. */
+/* On one line, and without the path of the model, which callers name. */
 static void say(kvf_error *err, kvf_status as, const kvf_ort_library *lib, const char *words)
 {
+    static const char failed[] = " failed:";
+    const char *rest = strncmp(words, "Load model from ", 16) ? NULL : strstr(words, failed);
+    if (rest) words = rest + strlen(failed);
     char line[sizeof err->msg];
     size_t n = 0;
     for (; *words && n + 1 < sizeof line; words++) {

@@ -75,25 +75,40 @@ static const struct {
               {"Swish", 24},
               {"TensorScatter", 24}};
 
-/* "Opset 23 is under development ... support for domain ai.onnx is till opset 22." */
+/* " with A, B": those that are newer than a set. */
+static void name_newer(const kvf_onnx *onnx, int64_t set, char *names, size_t size)
+{
+    size_t used = 0;
+    names[0] = '\0';
+    for (size_t i = 0; i < sizeof newest / sizeof newest[0]; i++)
+        for (uint32_t k = 0; k < onnx->n_operators && used < size; k++)
+            if (newest[i].since > set && !strcmp(onnx->operators[k].name, newest[i].name))
+                used += (size_t)snprintf(names + used, size - used, "%s%s", used ? ", " : " with ",
+                                         newest[i].name);
+}
+
+/* "Opset 23 is under development ... support for domain ai.onnx is till opset 22.", or
+ * "Unsupported model IR version: 11, max supported IR version: 10": files of later sets have it. */
 static bool is_too_old(const kvf_ort *e, const kvf_onnx *onnx, const char *words, kvf_error *err)
 {
-    const char *till = strstr(words, "till opset ");
-    long long uses = kvf_onnx_opset(onnx, ""), knows;
-    if (!till || sscanf(till, "till opset %lld", &knows) != 1 || uses <= knows) return false;
-    char names[128] = "";
-    for (size_t i = 0; i < sizeof newest / sizeof newest[0]; i++)
-        for (uint32_t k = 0; k < onnx->n_operators; k++)
-            if (newest[i].since > knows && !strcmp(onnx->operators[k].name, newest[i].name)) {
-                size_t used = strlen(names);
-                snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : " with ",
-                         newest[i].name);
-            }
-    kvf_fail(
-        err, KVF_ERR_MODEL,
-        "it uses operator set %lld of ai.onnx%s, but ONNX Runtime %s is too old: it knows sets "
-        "up to %lld",
-        uses, names, e->lib->version, knows);
+    static const char sets[] = "till opset ", versions[] = "max supported IR version: ";
+    const char *till = strstr(words, sets), *most = strstr(words, versions);
+    long long uses = kvf_onnx_opset(onnx, ""), knows = 0;
+    char names[128];
+    if (till && sscanf(till + strlen(sets), "%lld", &knows) == 1 && uses > knows) {
+        name_newer(onnx, knows, names, sizeof names);
+        kvf_fail(err, KVF_ERR_MODEL,
+                 "it uses operator set %lld of ai.onnx%s, but ONNX Runtime %s is too old: it knows "
+                 "sets up to %lld",
+                 uses, names, e->lib->version, knows);
+        return true;
+    }
+    if (!most || sscanf(most + strlen(versions), "%lld", &knows) != 1) return false;
+    name_newer(onnx, newest[0].since - 1, names, sizeof names);
+    kvf_fail(err, KVF_ERR_MODEL,
+             "it is a file of IR version %lld, with operator set %lld of ai.onnx%s, but ONNX "
+             "Runtime %s is too old: it knows versions up to %lld",
+             (long long)onnx->ir_version, uses, names, e->lib->version, knows);
     return true;
 }
 

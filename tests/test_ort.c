@@ -241,36 +241,112 @@ static void memory_stays_over_thousands_of_tokens(void **state)
     memory_stays(KVF_SOURCE_DIR "/tests/data/made/length-first", false);
 }
 
+/* What a tree gives for tokens after nodes, against the whole paths without cache. */
+typedef struct pair {
+    kvf_tree *tree, *twin;
+    uint32_t vocab;
+    uint64_t row; /* bytes */
+} pair;
+
+static pair open_pair(const kvf_model *m, uint32_t max_tokens)
+{
+    const kvf_model_info *info = kvf_model_get_info(m);
+    return (pair){open_tree(m, max_tokens, false), open_tree(m, MAX_TOKENS, true), info->vocab,
+                  info->bytes_per_token};
+}
+
+static void close_pair(pair *p)
+{
+    kvf_tree_destroy(p->tree);
+    kvf_tree_destroy(p->twin);
+}
+
+static void check_node(const pair *p, kvf_node node, const float *logits)
+{
+    kvf_entry path[MAX_TOKENS];
+    float *want = calloc(p->vocab, sizeof *want);
+    uint32_t depth;
+    assert_int_equal(kvf_node_depth(p->tree, node, &depth, NULL), KVF_OK);
+    for (uint32_t i = depth; i-- > 0; kvf_node_parent(p->tree, node, &node, NULL)) {
+        path[i] =
+            (kvf_entry){.after = (int32_t)i - 1, .want = i + 1 == depth ? KVF_WANT(KVF_LOGITS) : 0};
+        assert_int_equal(kvf_node_token(p->tree, node, &path[i].token, NULL), KVF_OK);
+    }
+    eval(p->twin, path, depth, NULL, want);
+    double off = largest_difference(logits, want, p->vocab);
+    if (!(off <= REORDERED)) fail_msg("at depth %u off by %g", depth, off);
+    free(want);
+}
+
+/* Children of some nodes, in one call: *node becomes each child. Returns the bytes copied. */
+static uint64_t grow(const pair *p, kvf_node *node, uint32_t n, int32_t token)
+{
+    kvf_entry e[MAX_ROWS];
+    kvf_tree_stats before, after;
+    float *logits = calloc((size_t)n * p->vocab, sizeof *logits);
+    for (uint32_t i = 0; i < n; i++)
+        e[i] = (kvf_entry){token + (int32_t)i, -1, node[i], KVF_WANT(KVF_LOGITS)};
+    kvf_tree_get_stats(p->tree, &before);
+    eval(p->tree, e, n, node, logits);
+    kvf_tree_get_stats(p->tree, &after);
+    for (uint32_t i = 0; i < n; i++) check_node(p, node[i], logits + (size_t)i * p->vocab);
+    free(logits);
+    return after.copied_bytes - before.copied_bytes;
+}
+
 /* Branches that run in one batch go on as one batch, and each alone, without a copy of their past;
- * children of one parent do not need it copied twice. */
+ * children of one parent do not need it copied twice. A fused layout has keys and values of all
+ * branches apart, so that one alone needs a copy. */
+static void branches_go_on(const char *model, bool fused)
+{
+    enum { BRANCHES = 4, TRUNK = 8 };
+    kvf_model *m = open_model(model, 1);
+    pair p = open_pair(m, MAX_TOKENS);
+    kvf_node node[BRANCHES] = {0};
+    for (int i = 0; i < TRUNK; i++) assert_int_equal(grow(&p, node, 1, i), p.row);
+    for (int i = 1; i < BRANCHES; i++) node[i] = node[0];
+    grow(&p, node, BRANCHES, 10);
+    for (int step = 0; step < 3; step++)
+        assert_int_equal(grow(&p, node, BRANCHES, step), BRANCHES * p.row);
+    kvf_node one = node[2], sibling = node[2], again;
+    uint64_t copied = grow(&p, &one, 1, 9) / p.row;
+    assert_int_equal(copied, fused ? TRUNK + 4 + 1 : 1);
+    assert_int_equal(grow(&p, &sibling, 1, 7), p.row);
+    again = node[2];
+    assert_int_equal(grow(&p, &again, 1, 7), 0); /* it is stored: only its output is wanted */
+    assert_true(again == sibling);
+    close_pair(&p);
+    kvf_model_close(m);
+}
+
 static void branches_go_on_without_copies(void **state)
 {
     (void)state;
-    enum { BRANCHES = 4 };
-    kvf_model *m = open_model(KVF_SOURCE_DIR "/tests/data/made/plain/model.onnx", 1);
-    kvf_tree *t = open_tree(m, MAX_TOKENS, false);
-    uint64_t row = kvf_model_get_info(m)->bytes_per_token, before;
-    kvf_node node[BRANCHES] = {0};
-    kvf_entry e[BRANCHES];
-    kvf_tree_stats s;
-    for (int i = 0; i < 8; i++) eval(t, &(kvf_entry){i, -1, node[0], 0}, 1, node, NULL);
-    for (int i = 0; i < BRANCHES; i++) e[i] = (kvf_entry){i + 10, -1, node[0], 0};
-    eval(t, e, BRANCHES, node, NULL);
-    kvf_tree_get_stats(t, &s);
-    for (int step = 0; step < 3; step++) {
-        before = s.copied_bytes;
-        for (int i = 0; i < BRANCHES; i++) e[i] = (kvf_entry){step, -1, node[i], 0};
-        eval(t, e, BRANCHES, node, NULL);
-        kvf_tree_get_stats(t, &s);
-        assert_int_equal(s.copied_bytes - before, BRANCHES * row);
+    branches_go_on(KVF_SOURCE_DIR "/tests/data/made/plain/model.onnx", false);
+    branches_go_on(KVF_SOURCE_DIR "/tests/data/made/length-first/model.onnx", false);
+    branches_go_on(KVF_SOURCE_DIR "/tests/data/corpus/valid/ort-gpt2-fused-past/model.onnx", true);
+}
+
+/* In a tree with room for two paths every new one takes the slots of an old one. */
+static void slots_are_used_again(void **state)
+{
+    (void)state;
+    static const char *const models[] = {KVF_SOURCE_DIR "/tests/data/made/plain/model.onnx",
+                                         KVF_SOURCE_DIR
+                                         "/tests/data/corpus/valid/genai-llama-fp32/model.onnx"};
+    for (int i = 0; i < 2; i++) {
+        kvf_model *m = open_model(models[i], 1);
+        pair p = open_pair(m, 16);
+        kvf_tree_stats s;
+        for (int round = 0; round < 12; round++) {
+            kvf_node node[2] = {KVF_ROOT, KVF_ROOT};
+            for (int step = 0; step < 8; step++) grow(&p, node, 2, (round * 5 + step) % 30);
+        }
+        kvf_tree_get_stats(p.tree, &s);
+        assert_true(s.evicted > 100);
+        close_pair(&p);
+        kvf_model_close(m);
     }
-    before = s.copied_bytes;
-    eval(t, &(kvf_entry){9, -1, node[2], 0}, 1, node, NULL); /* one of them alone */
-    eval(t, &(kvf_entry){8, -1, node[2], 0}, 1, node, NULL); /* its sibling */
-    kvf_tree_get_stats(t, &s);
-    assert_int_equal(s.copied_bytes - before, 2 * row);
-    kvf_tree_destroy(t);
-    kvf_model_close(m);
 }
 
 /* ---- further outputs, NaN -------------------------------------------------------------------- */
@@ -362,6 +438,7 @@ int main(void)
         cmocka_unit_test(two_threads_on_two_trees),
         cmocka_unit_test(memory_stays_over_thousands_of_tokens),
         cmocka_unit_test(branches_go_on_without_copies),
+        cmocka_unit_test(slots_are_used_again),
         cmocka_unit_test(values_come_beside_logits),
         cmocka_unit_test(nan_is_handed_on),
         cmocka_unit_test(every_allocation_may_fail),

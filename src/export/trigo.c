@@ -3,18 +3,40 @@
 
 #include "export/graph.h"
 
+/* A scalar as a list of one, to build shapes from. */
+static const char *listed(kvf_build *b, const char *size)
+{
+    const char *axis =
+        kvf_build_i64s(b, kvf_writer_name(b->w, "%s.list_axis", size), (const int64_t[]){0}, 1);
+    return kvf_writer_node(b->w, "Unsqueeze", kvf_writer_name(b->w, "%s.list", size), size, axis,
+                           NULL);
+}
+
+/* A tensor of one value; its shape comes in two or three lists (the last may be NULL). */
+static const char *filled(kvf_build *b, const char *name, const char *value, const char *first,
+                          const char *second, const char *third)
+{
+    const char *shape = kvf_writer_name(b->w, "%s.shape", name);
+    kvf_writer_node(b->w, "Concat", shape, first, second, third, NULL);
+    kvf_writer_int(b->w, "axis", 0);
+    return kvf_writer_node(b->w, "Expand", name, value, shape, NULL);
+}
+
+static const char *joined(kvf_build *b, const char *name, const char *one, const char *two,
+                          int64_t axis)
+{
+    kvf_writer_node(b->w, "Concat", name, one, two, NULL);
+    kvf_writer_int(b->w, "axis", axis);
+    return name;
+}
+
 /* bool [batch, rows, width], all true, for ids [batch, rows]. */
 static const char *all_visible(kvf_build *b, const char *ids, const char *width)
 {
-    kvf_writer *w = b->w;
     const bool yes = true;
-    kvf_writer_constant(w, "yes", KVF_BOOL, 0, NULL, &yes);
-    kvf_build_i64s(b, "width.axis", (const int64_t[]){0}, 1);
-    kvf_writer_node(w, "Shape", "rows", ids, NULL);
-    kvf_writer_node(w, "Unsqueeze", "width", width, "width.axis", NULL);
-    kvf_writer_node(w, "Concat", "block", "rows", "width", NULL);
-    kvf_writer_int(w, "axis", 0);
-    return kvf_writer_node(w, "Expand", "block.visible", "yes", "block", NULL);
+    kvf_writer_constant(b->w, "yes", KVF_BOOL, 0, NULL, &yes);
+    kvf_writer_node(b->w, "Shape", "rows", ids, NULL);
+    return filled(b, "before.visible", "yes", "rows", listed(b, width), NULL);
 }
 
 /* Evaluated tokens: bool [batch, m, before + m] (all that is before, and where mask is exactly 1),
@@ -27,8 +49,7 @@ static void evaluated(kvf_build *b, const char *ids, const char *mask, const cha
     kvf_writer_constant(w, "exactly", KVF_F32, 0, NULL, &one);
     kvf_writer_node(w, "Equal", "mask.visible", mask, "exactly", NULL);
     const char *block = all_visible(b, ids, before);
-    *visible = kvf_writer_node(w, "Concat", "evaluated.visible", block, "mask.visible", NULL);
-    kvf_writer_int(w, "axis", 2);
+    *visible = joined(b, "evaluated.visible", block, "mask.visible", 2);
 
     kvf_build_i64s(b, "row.axis", (const int64_t[]){2}, 1);
     kvf_build_i64(b, "itself", 1);
@@ -55,17 +76,13 @@ static const char *count_up(kvf_build *b, const char *ids, const char *n)
 static const char *prefix_visible(kvf_build *b, const char *ids, const char *n, const char *m)
 {
     kvf_writer *w = b->w;
-    kvf_build_i64s(b, "prefix.axis", (const int64_t[]){0}, 1);
     kvf_build_i64s(b, "prefix.column", (const int64_t[]){1}, 1);
     kvf_writer_node(w, "Add", "total", n, m, NULL);
     kvf_writer_node(w, "Range", "keys", "count.zero", "total", "count.one", NULL);
     kvf_writer_node(w, "Unsqueeze", "rows.column", "count", "prefix.column", NULL);
     kvf_writer_node(w, "LessOrEqual", "causal", "keys", "rows.column", NULL);
-    kvf_writer_node(w, "Unsqueeze", "total.list", "total", "prefix.axis", NULL);
     kvf_writer_node(w, "Shape", "prefix.shape", ids, NULL);
-    kvf_writer_node(w, "Concat", "prefix.block", "prefix.shape", "total.list", NULL);
-    kvf_writer_int(w, "axis", 0);
-    return kvf_writer_node(w, "Expand", "prefix.visible", "causal", "prefix.block", NULL);
+    return filled(b, "prefix.visible", "causal", "prefix.shape", listed(b, "total"), NULL);
 }
 
 /* All layers over x without a past, and the final norm. */
@@ -89,13 +106,9 @@ static void build_base(kvf_build *b)
     const char *m = kvf_build_dim(b, "m", "evaluated_ids", 1), *visible, *positions;
     evaluated(b, "evaluated_ids", "evaluated_mask", n, &visible, &positions);
     const char *first = count_up(b, "prefix_ids", n);
-    const char *ids = kvf_writer_node(w, "Concat", "ids", "prefix_ids", "evaluated_ids", NULL);
-    kvf_writer_int(w, "axis", 1);
-    positions = kvf_writer_node(w, "Concat", "positions", first, positions, NULL);
-    kvf_writer_int(w, "axis", 1);
-    first = prefix_visible(b, "prefix_ids", n, m);
-    visible = kvf_writer_node(w, "Concat", "visible", first, visible, NULL);
-    kvf_writer_int(w, "axis", 1);
+    const char *ids = joined(b, "ids", "prefix_ids", "evaluated_ids", 1);
+    positions = joined(b, "positions", first, positions, 1);
+    visible = joined(b, "visible", prefix_visible(b, "prefix_ids", n, m), visible, 1);
     run_layers(b, ids, positions, visible);
 }
 
@@ -121,23 +134,22 @@ static void build_prefix(kvf_build *b)
     }
 }
 
-/* past, and the rows of all behind the dummy, under the name present. */
-static void skip_dummy(kvf_build *b, const char *past, const char *all, const char *present)
+/* past, and the rows of all from first on, which are behind the dummy, under the name present. */
+static void skip_dummy(kvf_build *b, const char *first, const char *past, const char *all,
+                       const char *present)
 {
     kvf_writer *w = b->w;
     const char *fresh = kvf_writer_name(w, "%s.new", present);
-    kvf_writer_node(w, "Slice", fresh, all, "skip.first", "skip.last", "skip.axis", NULL);
-    kvf_writer_node(w, "Concat", present, past, fresh, NULL);
-    kvf_writer_int(w, "axis", 2);
+    kvf_writer_node(w, "Slice", fresh, all, first, "skip.last", "skip.axis", NULL);
+    joined(b, present, past, fresh, 2);
 }
 
-static void prepare_skip(kvf_build *b, const char *past)
+static const char *prepare_skip(kvf_build *b, const char *past)
 {
     kvf_build_i64s(b, "skip.axis", (const int64_t[]){2}, 1);
     kvf_build_i64s(b, "skip.last", (const int64_t[]){INT64_MAX}, 1);
-    kvf_build_i64s(b, "skip.list", (const int64_t[]){0}, 1);
-    kvf_writer_node(b->w, "Add", "skip.past", past, "itself", NULL);
-    kvf_writer_node(b->w, "Unsqueeze", "skip.first", "skip.past", "skip.list", NULL);
+    kvf_writer_node(b->w, "Add", "skip", past, "itself", NULL);
+    return listed(b, "skip");
 }
 
 static void eval_ports(kvf_build *b, bool extend)
@@ -158,22 +170,33 @@ static void eval_ports(kvf_build *b, bool extend)
         }
 }
 
+/* The dummy: a first id of 0, and a first row and column of zeros in the mask. */
+static void put_dummy_before(kvf_build *b, const char *ids, const char *mask)
+{
+    kvf_writer *w = b->w;
+    const float unseen = 0;
+    kvf_build_i64(b, "dummy.id", 0);
+    kvf_build_i64s(b, "dummy.one", (const int64_t[]){1}, 1);
+    kvf_writer_constant(w, "dummy.unseen", KVF_F32, 0, NULL, &unseen);
+    const char *batch = listed(b, kvf_build_dim(b, "batch", "evaluated_ids", 0));
+    const char *m = listed(b, kvf_build_dim(b, "m", "evaluated_ids", 1));
+    filled(b, "dummy.ids", "dummy.id", batch, "dummy.one", NULL);
+    joined(b, ids, "dummy.ids", "evaluated_ids", 1);
+    filled(b, "dummy.column", "dummy.unseen", batch, m, "dummy.one");
+    joined(b, "mask.wide", "dummy.column", "evaluated_mask", 2);
+    kvf_writer_node(w, "Add", "dummy.width", m, "dummy.one", NULL);
+    filled(b, "dummy.row", "dummy.unseen", batch, "dummy.one", "dummy.width");
+    joined(b, mask, "dummy.row", "mask.wide", 1);
+}
+
 static void build_eval(kvf_build *b, bool extend)
 {
     kvf_writer *w = b->w;
-    const float zero = 0;
-    const int64_t no_token = 0;
     eval_ports(b, extend);
-    /* The dummy is a first id of 0, and a first row and column of zeros in the mask. */
-    kvf_build_i64s(b, "dummy.ids", (const int64_t[]){0, 1, 0, 0}, 4);
-    kvf_build_i64s(b, "dummy.mask", (const int64_t[]){0, 1, 1, 0, 0, 0}, 6);
-    kvf_writer_constant(w, "dummy.id", KVF_I64, 0, NULL, &no_token);
-    kvf_writer_constant(w, "dummy.unseen", KVF_F32, 0, NULL, &zero);
-    kvf_writer_node(w, "Pad", "ids", "evaluated_ids", "dummy.ids", "dummy.id", NULL);
-    kvf_writer_node(w, "Pad", "mask.padded", "evaluated_mask", "dummy.mask", "dummy.unseen", NULL);
+    put_dummy_before(b, "ids", "mask.whole");
     const char *past = kvf_build_dim(b, "past", "past_key_0", 2), *visible, *positions;
-    evaluated(b, "ids", "mask.padded", past, &visible, &positions);
-    if (extend) prepare_skip(b, past);
+    evaluated(b, "ids", "mask.whole", past, &visible, &positions);
+    const char *first = extend ? prepare_skip(b, past) : NULL;
     kvf_build_shared shared = {.mask = kvf_build_mask(b, visible, true)};
     const char *x = kvf_build_embed(b, "ids", positions);
     for (uint32_t i = 0; i < b->d->layers; i++) {
@@ -182,8 +205,8 @@ static void build_eval(kvf_build *b, bool extend)
         kvf_build_kv all = {0};
         x = kvf_build_layer(b, i, x, &shared, &before, &all);
         if (!extend) continue;
-        skip_dummy(b, before.key, all.key, kvf_writer_name(w, "present_key_%u", i));
-        skip_dummy(b, before.value, all.value, kvf_writer_name(w, "present_value_%u", i));
+        skip_dummy(b, first, before.key, all.key, kvf_writer_name(w, "present_key_%u", i));
+        skip_dummy(b, first, before.value, all.value, kvf_writer_name(w, "present_value_%u", i));
     }
     kvf_build_final_norm(b, x, "hidden_states");
 }

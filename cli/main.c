@@ -13,6 +13,7 @@ static const struct {
     {"eval", cmd_eval, "write the logits of a sequence and its branches to a file"},
     {"bench", cmd_bench, "measure what the cache is worth"},
     {"check", cmd_check, "compare two engines, or an engine with recorded logits"},
+    {"export", cmd_export, "write a checkpoint, or random weights from a seed, as ONNX"},
 };
 
 static void print_help(FILE *to)

@@ -96,10 +96,17 @@ static inline float kvf_from_bf16(uint16_t h)
     return v.f;
 }
 
-static inline uint16_t kvf_to_bf16(float f)
+static inline float kvf_round_to_bf16(float f) /* the same number as f32 */
 {
     kvf_bits v = {.f = f};
     uint32_t rounded = v.u + 0x7fff + (v.u >> 16 & 1);
-    return (uint16_t)(((v.u & 0x7fffffff) > 0x7f800000 ? v.u | 0x400000 : rounded) >> 16);
+    v.u = ((v.u & 0x7fffffff) > 0x7f800000 ? v.u | 0x400000 : rounded) & 0xffff0000;
+    return v.f;
+}
+
+static inline uint16_t kvf_to_bf16(float f)
+{
+    kvf_bits v = {.f = kvf_round_to_bf16(f)};
+    return (uint16_t)(v.u >> 16);
 }
 #endif

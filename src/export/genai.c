@@ -1,4 +1,7 @@
-/* genai.c - the keys of genai_config.json. Their meaning: onnxruntime-genai's documentation. */
+/* genai.c - the keys of genai_config.json. Their meaning: onnxruntime-genai's documentation.
+ *
+ * The type is "decoder" for every family: it stands for keys and values apart, which the package
+ * does not expect of a model that calls itself gpt2. */
 #include "export/genai.h"
 
 #include <jansson.h>
@@ -28,7 +31,7 @@ static json_t *describe(const kvf_decoder *d, const char *file)
                   inputs, "outputs", outputs);
     int32_t eos = d->n_eos ? d->eos[0] : 0;
     json_t *model =
-        json_pack("{s:s, s:I, s:I, s:i, s:i, s:o, s:o}", "type", d->family, "vocab_size",
+        json_pack("{s:s, s:I, s:I, s:i, s:i, s:o, s:o}", "type", "decoder", "vocab_size",
                   (json_int_t)d->vocab, "context_length", (json_int_t)d->context, "bos_token_id",
                   d->bos >= 0 ? d->bos : eos, "pad_token_id", d->pad >= 0 ? d->pad : eos,
                   "eos_token_id", end_tokens(d), "decoder", decoder);

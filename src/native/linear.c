@@ -179,20 +179,6 @@ static void write_bf16(const kvf_packed *w, const source *s, uint32_t *out)
     }
 }
 
-/* The bits of |f|, which are in the order of magnitudes, NaN last. */
-static inline int32_t magnitude(float f)
-{
-    kvf_bits v = {.f = f};
-    return (int32_t)(v.u & 0x7fffffff);
-}
-
-/* To the nearest integer, ties to even, for |f| < 2^22: as rintf, but a loop of it is vectors. */
-static inline int32_t nearest(float f)
-{
-    kvf_bits v = {.f = f + 0x1.8p23f};
-    return (int32_t)(v.u - 0x4b400000);
-}
-
 static void q8_scales(const kvf_packed *w, const source *s, float *scale, float *inverse)
 {
     tile t;
@@ -201,7 +187,7 @@ static void q8_scales(const kvf_packed *w, const source *s, float *scale, float 
         read_tile(w, s, k, t);
         for (size_t i = 0; i < TILE; i++)
             for (size_t o = 0; o < KVF_PANEL; o++) {
-                int32_t m = magnitude(t[i][o]);
+                int32_t m = kvf_magnitude(t[i][o]);
                 max[o] = m > max[o] ? m : max[o];
             }
     }
@@ -213,14 +199,15 @@ static void write_q8(const kvf_packed *w, const source *s, float *scale, uint32_
     tile t;
     float inverse[KVF_PANEL];
     q8_scales(w, s, scale, inverse);
-    size_t inputs = kvf_groups(w) * w->group;
+    size_t inputs = (size_t)w->groups * w->group;
     for (uint32_t k = 0; k < w->in; k += TILE) {
         read_tile(w, s, k, t);
         for (size_t i = 0; i < TILE && k + i < inputs; i += 4, out += KVF_PANEL)
             for (size_t o = 0; o < KVF_PANEL; o++) {
                 uint32_t word = 0;
                 for (size_t j = 0; j < 4; j++)
-                    word |= (uint32_t)((128 + nearest(t[i + j][o] * inverse[o])) & 255) << 8 * j;
+                    word |= (uint32_t)((128 + kvf_nearest(t[i + j][o] * inverse[o])) & 255)
+                            << 8 * j;
                 out[o] = word;
             }
     }
@@ -238,16 +225,16 @@ static void round_to_q4(float (*t)[KVF_PANEL], size_t group, quarters *g)
     float extreme[KVF_PANEL] = {0}, inverse[KVF_PANEL];
     for (size_t i = 0; i < group; i++)
         for (size_t o = 0; o < KVF_PANEL; o++)
-            extreme[o] = magnitude(t[i][o]) > magnitude(extreme[o]) ? t[i][o] : extreme[o];
+            extreme[o] = kvf_magnitude(t[i][o]) > kvf_magnitude(extreme[o]) ? t[i][o] : extreme[o];
     for (size_t o = 0; o < KVF_PANEL; o++) {
-        bool finite = magnitude(extreme[o]) < 0x7f800000, tiny = fabsf(extreme[o]) < 0x1p-100f;
+        bool finite = kvf_magnitude(extreme[o]) < 0x7f800000, tiny = fabsf(extreme[o]) < 0x1p-100f;
         g->scale[o] = finite ? extreme[o] / -8 : NAN;
         g->zero[o] = 8;
         inverse[o] = finite && !tiny ? -8 / extreme[o] : 0;
     }
     for (size_t i = 0; i < group; i++)
         for (size_t o = 0; o < KVF_PANEL; o++) {
-            int32_t q = nearest(t[i][o] * inverse[o]);
+            int32_t q = kvf_nearest(t[i][o] * inverse[o]);
             g->q[i][o] = (uint8_t)(8 + (q > 7 ? 7 : q));
         }
 }
@@ -343,7 +330,7 @@ static kvf_status check(const kvf_matrix *m, uint32_t in, kvf_error *err)
 /* Bytes of one panel behind its biases. */
 static uint64_t body_bytes(const kvf_packed *w)
 {
-    uint64_t in = w->in, groups = w->group ? kvf_groups(w) : 0;
+    uint64_t in = w->in, groups = w->groups;
     switch (w->precision) {
     case KVF_W_F32: return in * KVF_PANEL * 4;
     case KVF_W_BF16: return (in + in % 2) * KVF_PANEL * 2;
@@ -370,6 +357,7 @@ kvf_status kvf_pack_begin(kvf_packed *out, const kvf_linear *const *parts, size_
         }
     }
     w.in = parts[0]->w.in;
+    if (w.group) w.groups = (uint32_t)((w.in + (uint64_t)w.group - 1) / w.group);
     w.out = (uint32_t)outputs;
     w.panels = (uint32_t)((outputs + KVF_PANEL - 1) / KVF_PANEL);
     uint64_t panel_bytes = KVF_PANEL * 4 + body_bytes(&w);

@@ -42,8 +42,8 @@ enum { KVF_PANEL = 32 }; /* outputs of one panel: the unit of dividing work betw
 typedef struct kvf_packed {
     kvf_precision precision;
     uint32_t in, out, panels;
-    uint32_t group; /* q8, q4: inputs per scale of x */
-    bool zeros;     /* q4: zero points are there */
+    uint32_t group, groups; /* q8, q4: inputs per scale of x; how many of these there are */
+    bool zeros;             /* q4: zero points are there */
     size_t panel_bytes, bytes;
     uint8_t *data; /* [panels][panel_bytes] */
 } kvf_packed;

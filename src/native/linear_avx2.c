@@ -106,94 +106,26 @@ static inline vec vec_dot_u4(vec x, vec w, vec a)
     return (vec)_mm256_add_epi32((__m256i)a, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
+#include "native/linear_prepare.h"
 #include "native/linear_tiles.h"
 
 FLOAT_TILES(MAKE_FLOAT_TILE, F32)
 FLOAT_TILES(MAKE_FLOAT_TILE, BF16)
 INTEGER_TILES(MAKE_INTEGER_TILE, Q8)
 INTEGER_TILES(MAKE_INTEGER_TILE, Q4)
-static const tile_set f32_tiles = {FLOAT_TILES(TILE_ENTRY, F32)};
-static const tile_set bf16_tiles = {FLOAT_TILES(TILE_ENTRY, BF16)};
-static const tile_set q8_tiles = {INTEGER_TILES(TILE_ENTRY, Q8)};
-static const tile_set q4_tiles = {INTEGER_TILES(TILE_ENTRY, Q4)};
+static const tile_set f32_tiles = {.tallest = 6, FLOAT_TILES(TILE_ENTRY, F32)};
+static const tile_set bf16_tiles = {.tallest = 6, FLOAT_TILES(TILE_ENTRY, BF16)};
+static const tile_set q8_tiles = {.tallest = 3, INTEGER_TILES(TILE_ENTRY, Q8)};
+static const tile_set q4_tiles = {.tallest = 3, INTEGER_TILES(TILE_ENTRY, Q4)};
 
 static void run_f32(const kvf_product *p, uint32_t first_panel, uint32_t end_panel)
 {
     walk(p, F32, &f32_tiles, first_panel, end_panel);
 }
 
-/* x rounded to bf16, in the upper halves, as kvf_to_bf16 does it. */
-static __m256i bf16_bits(__m256i u)
-{
-    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
-    __m256i rounded = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-    __m256i nan = _mm256_cmpgt_epi32(_mm256_and_si256(u, _mm256_set1_epi32(0x7fffffff)),
-                                     _mm256_set1_epi32(0x7f800000));
-    __m256i quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
-    return _mm256_and_si256(_mm256_blendv_epi8(rounded, quiet, nan),
-                            _mm256_set1_epi32((int)0xffff0000));
-}
-
-static void prepare_bf16(const kvf_product *p, size_t first_row, size_t end_row)
-{
-    for (size_t r = first_row; r < end_row; r++) {
-        const float *x = p->x + r * p->x_stride;
-        int32_t *out = kvf_prepared_row(p, r);
-        for (size_t k = 0; k < p->w->in; k += LANES) {
-            vec v = vec_load_some(x + k, first_lanes(p->w->in - k));
-            _mm256_store_si256((__m256i *)(out + k), bf16_bits(_mm256_castps_si256(v)));
-        }
-    }
-}
-
 static void run_bf16(const kvf_product *p, uint32_t first_panel, uint32_t end_panel)
 {
     walk(p, BF16, &bf16_tiles, first_panel, end_panel);
-}
-
-static uint32_t largest(__m256i v)
-{
-    __m128i m = _mm_max_epu32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0x4e));
-    return (uint32_t)_mm_cvtsi128_si32(_mm_max_epu32(m, _mm_shuffle_epi32(m, 0xb1)));
-}
-
-static int32_t total(__m256i v)
-{
-    __m128i m = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    m = _mm_add_epi32(m, _mm_shuffle_epi32(m, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(m, _mm_shuffle_epi32(m, 0xb1)));
-}
-
-/* n of a group of numbers as integers; their scale and offset go to g of the row. */
-static void quantise(const kvf_packed *w, const float *x, size_t n, uint8_t *row, size_t g)
-{
-    int8_t *q = (int8_t *)row + g * w->group;
-    __m256i magnitude = _mm256_set1_epi32(0x7fffffff), max = _mm256_setzero_si256(),
-            sum = _mm256_setzero_si256();
-    for (size_t k = 0; k < n; k += LANES) {
-        __m256i v = _mm256_castps_si256(vec_load_some(x + k, first_lanes(n - k)));
-        max = _mm256_max_epu32(max, _mm256_and_si256(v, magnitude));
-    }
-    float inverse, scale = kvf_q8_scale(largest(max), &inverse);
-    for (size_t k = 0; k < w->group; k += LANES) {
-        vec v = k < n ? vec_load_some(x + k, first_lanes(n - k)) : vec_zero();
-        __m256i i = _mm256_cvtps_epi32(vec_mul(v, _mm256_set1_ps(inverse)));
-        sum = _mm256_add_epi32(sum, i);
-        __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
-        _mm_storel_epi64((__m128i *)(q + k), _mm_packs_epi16(words, words));
-    }
-    ((float *)(row + kvf_scales_at(w)))[g] = scale;
-    ((int32_t *)(row + kvf_offsets_at(w)))[g] = kvf_q_offset(w, total(sum));
-}
-
-static void prepare_q(const kvf_product *p, size_t first_row, size_t end_row)
-{
-    size_t in = p->w->in, group = p->w->group;
-    for (size_t r = first_row; r < end_row; r++)
-        for (size_t g = 0, k = 0; k < in; g++, k += group)
-            quantise(p->w, p->x + r * p->x_stride + k, in - k < group ? in - k : group,
-                     kvf_prepared_row(p, r), g);
 }
 
 static void run_q8(const kvf_product *p, uint32_t first_panel, uint32_t end_panel)

@@ -126,15 +126,4 @@ static inline vec vec_dot_bf16(vec x, vec w, vec a)
 }
 #endif
 
-/* x rounded to bf16, in the upper halves, as kvf_to_bf16 does it. */
-static inline __m512i bf16_bits(const float *x, size_t n)
-{
-    __m512i u = (__m512i)vec_load_some(x, first_lanes(n));
-    __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-    __m512i rounded = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    __mmask16 nan = _mm512_cmpgt_epi32_mask(_mm512_and_si512(u, _mm512_set1_epi32(0x7fffffff)),
-                                            _mm512_set1_epi32(0x7f800000));
-    rounded = _mm512_mask_or_epi32(rounded, nan, u, _mm512_set1_epi32(0x400000));
-    return _mm512_and_si512(rounded, _mm512_set1_epi32((int)0xffff0000));
-}
 #endif

@@ -5,8 +5,8 @@
 
 INTEGER_TILES(MAKE_INTEGER_TILE, Q8)
 INTEGER_TILES(MAKE_INTEGER_TILE, Q4)
-static const tile_set q8_tiles = {INTEGER_TILES(TILE_ENTRY, Q8)};
-static const tile_set q4_tiles = {INTEGER_TILES(TILE_ENTRY, Q4)};
+static const tile_set q8_tiles = {.tallest = 7, INTEGER_TILES(TILE_ENTRY, Q8)};
+static const tile_set q4_tiles = {.tallest = 7, INTEGER_TILES(TILE_ENTRY, Q4)};
 
 void kvf_run_q8_avx512v(const kvf_product *p, uint32_t first_panel, uint32_t end_panel)
 {

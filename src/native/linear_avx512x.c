@@ -4,19 +4,18 @@
 #include "native/linear_tiles.h"
 
 FLOAT_TILES(MAKE_FLOAT_TILE, PAIRS)
-static const tile_set pairs_tiles = {FLOAT_TILES(TILE_ENTRY, PAIRS)};
+static const tile_set pairs_tiles = {.tallest = 14, FLOAT_TILES(TILE_ENTRY, PAIRS)};
 
 /* Pairs as the instruction adds them: the upper half, which is the even input, first. */
 static void prepare_bf16(const kvf_product *p, size_t first_row, size_t end_row)
 {
+    size_t in = p->w->in;
     for (size_t r = first_row; r < end_row; r++) {
         const float *x = p->x + r * p->x_stride;
         uint32_t *out = kvf_prepared_row(p, r);
-        for (size_t k = 0; k < p->w->in; k += LANES) {
-            __m512i pairs = bf16_bits(x + k, p->w->in - k);
-            pairs = _mm512_or_si512(pairs, _mm512_srli_epi64(pairs, 48));
-            _mm256_store_si256((__m256i *)(out + k / 2), _mm512_cvtepi64_epi32(pairs));
-        }
+        for (size_t k = 0; k + 1 < in; k += 2)
+            out[k / 2] = (uint32_t)kvf_to_bf16(x[k]) << 16 | kvf_to_bf16(x[k + 1]);
+        if (in % 2) out[in / 2] = (uint32_t)kvf_to_bf16(x[in - 1]) << 16;
     }
 }
 

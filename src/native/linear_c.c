@@ -1,6 +1,6 @@
 /* linear_c.c - products of packed weights in plain C: the specification, and what runs where no
  * vector instructions are known. One chain of sums per output, inputs ascending. */
-#include "native/linear_isa.h"
+#include "native/linear_prepare.h"
 
 #include <math.h>
 #include <string.h>
@@ -32,17 +32,6 @@ static void run_f32(const kvf_product *p, uint32_t first_panel, uint32_t end_pan
     }
 }
 
-static void prepare_bf16(const kvf_product *p, size_t first_row, size_t end_row)
-{
-    for (size_t r = first_row; r < end_row; r++) {
-        float *out = kvf_prepared_row(p, r);
-        size_t in = p->w->in;
-        for (size_t k = 0; k < in; k++)
-            out[k] = kvf_from_bf16(kvf_to_bf16(p->x[r * p->x_stride + k]));
-        if (in % 2) out[in] = 0;
-    }
-}
-
 static void run_bf16(const kvf_product *p, uint32_t first_panel, uint32_t end_panel)
 {
     for (uint32_t panel = first_panel; panel < end_panel; panel++) {
@@ -61,34 +50,6 @@ static void run_bf16(const kvf_product *p, uint32_t first_panel, uint32_t end_pa
     }
 }
 
-/* One group of x as integers, which it fills with zeros; returns their scale. */
-static float quantise(const float *x, size_t n, size_t group, int8_t *q)
-{
-    uint32_t max = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, x + i, sizeof bits);
-        bits &= 0x7fffffff;
-        max = bits > max ? bits : max;
-    }
-    float inverse, scale = kvf_q8_scale(max, &inverse);
-    for (size_t i = 0; i < group; i++)
-        q[i] = i < n && inverse > 0 ? (int8_t)rintf(x[i] * inverse) : 0;
-    return scale;
-}
-
-static void prepare_q(const kvf_product *p, size_t first_row, size_t end_row)
-{
-    size_t group = p->w->group, in = p->w->in;
-    for (size_t r = first_row; r < end_row; r++) {
-        uint8_t *row = kvf_prepared_row(p, r);
-        float *scale = (float *)(row + kvf_scales_at(p->w));
-        for (size_t g = 0, k = 0; k < in; g++, k += group)
-            scale[g] = quantise(p->x + r * p->x_stride + k, in - k < group ? in - k : group, group,
-                                (int8_t *)row + k);
-    }
-}
-
 static void run_q8(const kvf_product *p, uint32_t first_panel, uint32_t end_panel)
 {
     size_t group = p->w->group;
@@ -100,7 +61,7 @@ static void run_q8(const kvf_product *p, uint32_t first_panel, uint32_t end_pane
             const float *x_scale = (const float *)(row + kvf_scales_at(p->w));
             const int8_t *x = (const int8_t *)row;
             float a[KVF_PANEL] = {0};
-            for (size_t g = 0; g < kvf_groups(p->w); g++) {
+            for (size_t g = 0; g < p->w->groups; g++) {
                 int32_t sum[KVF_PANEL] = {0};
                 for (size_t k = g * group; k < (g + 1) * group; k++)
                     for (size_t o = 0; o < KVF_PANEL; o++)
@@ -140,7 +101,7 @@ static void run_q4(const kvf_product *p, uint32_t first_panel, uint32_t end_pane
             const float *x_scale = (const float *)(row + kvf_scales_at(p->w));
             float a[KVF_PANEL];
             memcpy(a, bias, sizeof a);
-            for (size_t g = 0; g < kvf_groups(p->w); g++)
+            for (size_t g = 0; g < p->w->groups; g++)
                 add_group_q4(p->w, w + g * kvf_q4_group_bytes(p->w), zero + g * KVF_PANEL,
                              (const int8_t *)row + g * p->w->group, x_scale[g], a);
             store(p, r, panel, a);

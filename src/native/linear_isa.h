@@ -19,12 +19,6 @@ static inline size_t kvf_round_up(size_t n, size_t unit)
     return (n + unit - 1) / unit * unit;
 }
 
-/* Groups of inputs that share a scale of x; q8 and q4 only. */
-static inline size_t kvf_groups(const kvf_packed *w)
-{
-    return (w->in + (size_t)w->group - 1) / w->group;
-}
-
 /* Bytes of one group of a q4 panel, and of the zero points before the groups. */
 static inline size_t kvf_q4_group_bytes(const kvf_packed *w)
 {
@@ -33,17 +27,17 @@ static inline size_t kvf_q4_group_bytes(const kvf_packed *w)
 
 static inline size_t kvf_q4_zero_bytes(const kvf_packed *w)
 {
-    return w->zeros ? kvf_round_up(kvf_groups(w) * KVF_PANEL, 64) : 0;
+    return w->zeros ? kvf_round_up((size_t)w->groups * KVF_PANEL, 64) : 0;
 }
 
 static inline size_t kvf_scales_at(const kvf_packed *w)
 {
-    return kvf_round_up(kvf_groups(w) * w->group, 64);
+    return kvf_round_up((size_t)w->groups * w->group, 64);
 }
 
 static inline size_t kvf_offsets_at(const kvf_packed *w)
 {
-    return kvf_scales_at(w) + kvf_round_up(kvf_groups(w) * sizeof(float), 64);
+    return kvf_scales_at(w) + kvf_round_up(w->groups * sizeof(float), 64);
 }
 
 static inline size_t kvf_prepared_stride(const kvf_packed *w)
@@ -51,7 +45,7 @@ static inline size_t kvf_prepared_stride(const kvf_packed *w)
     size_t bytes = 0;
     if (w->precision == KVF_W_BF16) bytes = kvf_round_up(4 * kvf_round_up(w->in, 2), 64);
     if (w->precision == KVF_W_Q8 || w->precision == KVF_W_Q4)
-        bytes = kvf_offsets_at(w) + kvf_round_up(kvf_groups(w) * sizeof(int32_t), 64);
+        bytes = kvf_offsets_at(w) + kvf_round_up(w->groups * sizeof(int32_t), 64);
     /* Rows must not all fall into the same sets of the first cache. */
     return bytes % 1024 ? bytes : bytes + (bytes ? 64 : 0);
 }
@@ -73,18 +67,29 @@ static inline uint32_t kvf_panel_outputs(const kvf_packed *w, uint32_t panel)
     return left < KVF_PANEL ? left : KVF_PANEL;
 }
 
-/* The scale of integers in [-127, 127] for numbers whose largest magnitude is max, given as the
- * bits of a float, so that NaN counts as the largest. Nonsense in gives NaN out; what is too
- * small for a quotient is zero. Integers are rint(x * inverse). */
-static inline float kvf_q8_scale(uint32_t max_bits, float *inverse)
+/* The bits of |f|, which are in the order of magnitudes, NaN last. */
+static inline int32_t kvf_magnitude(float f)
 {
-    union {
-        uint32_t u;
-        float f;
-    } max = {.u = max_bits};
-    bool finite = max_bits < 0x7f800000, tiny = max.f < 0x1p-100f;
-    *inverse = finite && !tiny ? 127.0f / max.f : 0.0f;
-    return !finite ? __builtin_nanf("") : tiny ? 0.0f : max.f / 127.0f;
+    kvf_bits v = {.f = f};
+    return (int32_t)(v.u & 0x7fffffff);
+}
+
+/* To the nearest integer, ties to even, for |f| < 2^22: as rintf, but a loop of it is vectors. */
+static inline int32_t kvf_nearest(float f)
+{
+    kvf_bits v = {.f = f + 0x1.8p23f};
+    return (int32_t)(v.u - 0x4b400000);
+}
+
+/* The scale of integers in [-127, 127] for numbers whose largest magnitude has these bits. Nonsense
+ * in gives NaN out; what is too small for a quotient is zero. Integers are nearest(x * inverse). */
+static inline float kvf_q8_scale(uint32_t largest, float *inverse)
+{
+    kvf_bits max = {.u = largest};
+    bool finite = largest < 0x7f800000, tiny = max.f < 0x1p-100f;
+    float quotient = 127.0f / max.f, scale = max.f / 127.0f;
+    *inverse = finite & !tiny ? quotient : 0.0f;
+    return finite ? tiny ? 0.0f : scale : __builtin_nanf("");
 }
 
 /* The offset of a group whose integers have this sum; the negative sum itself where zero points

@@ -229,7 +229,6 @@ TILE void integer_tile(const place *given, const product_kind kind, const int ro
  * hold the sums, the smaller side of a line, and one vector more; integers need sums of both
  * kinds, so that their tiles are half as large. */
 #if LANES == 16
-enum { TALLEST_OF_INTEGERS = 7 };
 #define FLOAT_TILES(make, kind)                                                                    \
     make(kind, 1, 16, 4) make(kind, 1, 8, 3) make(kind, 1, 4, 2) make(kind, 1, 2, 1)               \
         make(kind, 2, 8, 3) make(kind, 2, 4, 2) make(kind, 2, 2, 1) make(kind, 3, 4, 2)            \
@@ -243,7 +242,6 @@ enum { TALLEST_OF_INTEGERS = 7 };
         make(kind, 2, 2, 1) make(kind, 3, 4, 2) make(kind, 3, 2, 1) make(kind, 4, 2, 1)            \
             make(kind, 5, 2, 1) make(kind, 6, 2, 1) make(kind, 7, 2, 1)
 #else
-enum { TALLEST_OF_INTEGERS = 3 };
 #define FLOAT_TILES(make, kind)                                                                    \
     make(kind, 1, 8, 3) make(kind, 1, 4, 2) make(kind, 2, 4, 2) make(kind, 3, 4, 2)                \
         make(kind, 3, 2, 1) make(kind, 4, 2, 1) make(kind, 5, 2, 1) make(kind, 6, 2, 1)
@@ -252,6 +250,7 @@ enum { TALLEST_OF_INTEGERS = 3 };
 
 typedef void (*tile_function)(const place *at);
 typedef struct tile_set {
+    uint32_t tallest;                 /* rows */
     tile_function of[TALLEST + 1][5]; /* [rows][log2 width]; NULL: no such tile */
 } tile_set;
 
@@ -271,7 +270,7 @@ typedef struct tile_set {
 
 TILE size_t steps_of(const product_kind kind, const kvf_packed *w)
 {
-    return kind == F32 ? w->in : HAS_GROUPS >> kind & 1 ? kvf_groups(w) : (w->in + 1) / 2;
+    return kind == F32 ? w->in : HAS_GROUPS >> kind & 1 ? w->groups : (w->in + 1) / 2;
 }
 
 TILE size_t step_bytes(const product_kind kind, const kvf_packed *w)
@@ -334,7 +333,7 @@ TILE void walk(const kvf_product *p, const product_kind kind, const tile_set *ti
                uint32_t end)
 {
     const size_t steps = steps_of(kind, p->w);
-    const size_t tallest = HAS_GROUPS >> kind & 1 ? TALLEST_OF_INTEGERS : TALLEST;
+    const size_t tallest = tiles->tallest;
     for (size_t row = 0; row < p->rows; row += ROW_BLOCK) {
         size_t n = p->rows - row < ROW_BLOCK ? p->rows - row : ROW_BLOCK;
         size_t count = (n + tallest - 1) / tallest, high = (n + count - 1) / count;

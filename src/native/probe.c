@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <time.h>
 
 /* ---- threads --------------------------------------------------------------------------------- */
 
@@ -63,15 +64,23 @@ static void *work(void *arg)
     }
 }
 
+/* Of one thread the time of its processor, since others may want that too. */
+static double now(const team *t)
+{
+    struct timespec spent;
+    if (t->threads > 1 || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent)) return kvf_now();
+    return (double)spent.tv_sec + (double)spent.tv_nsec * 1e-9;
+}
+
 static double best_round(team *t, double budget)
 {
     double begin = kvf_now(), best = 0;
     for (unsigned round = 0; round < 3 || kvf_now() - begin < budget; round++) {
         meet(t);
-        double from = kvf_now();
+        double from = now(t);
         t->run(t->context, 0, t->threads);
         meet(t);
-        double took = kvf_now() - from;
+        double took = now(t) - from;
         if (!round || took < best) best = took;
     }
     atomic_store(&t->stop, true);

@@ -151,6 +151,14 @@ void *kvf_pages(size_t bytes)
     return p + head;
 }
 
+void kvf_touch_pages(void *p, size_t bytes)
+{
+#ifndef MADV_POPULATE_WRITE
+    enum { MADV_POPULATE_WRITE = 23 }; /* of Linux 5.14; older headers lack the name */
+#endif
+    if (p && bytes >= MAPPED_FROM) madvise(p, mapped_size(bytes), MADV_POPULATE_WRITE);
+}
+
 void kvf_free_pages(void *p, size_t bytes)
 {
     if (!p) return;

@@ -19,6 +19,9 @@ void *kvf_array(size_t n, size_t size);
  * asked for again by kvf_free_pages, since it may be mapped. */
 void *kvf_pages(size_t bytes);
 void kvf_free_pages(void *p, size_t bytes);
+/* Bring pages in now: otherwise the first use of each waits while the kernel clears it, up to
+ * half a millisecond for a huge one. Does nothing where the kernel cannot. */
+void kvf_touch_pages(void *p, size_t bytes);
 /* Resize to n elements; new ones are not zeroed. NULL leaves p as it was. */
 void *kvf_resize(void *p, size_t n, size_t size);
 char *kvf_copy_string(const char *s); /* NULL gives NULL */

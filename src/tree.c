@@ -140,6 +140,7 @@ kvf_status kvf_tree_create(kvf_tree **out, const kvf_model *model, const kvf_tre
     t->memory_bytes = arrays.used;
     t->memory = kvf_pages(arrays.used);
     if (!t->memory) goto no_memory;
+    kvf_touch_pages(t->memory, arrays.used);
     arrays = (kvf_block){.base = t->memory};
     place_arrays(t, &arrays);
     status = model->ops->open(&t->engine, model->engine, &t->limits, err);

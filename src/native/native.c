@@ -343,6 +343,8 @@ static kvf_status native_open(void **state, void *engine, const kvf_limits *limi
         native_close(s);
         return status;
     }
+    kvf_touch_pages(s->cache, s->cache_bytes);
+    kvf_touch_pages(s->memory, s->memory_bytes);
     lay_out(s);
     for (uint32_t i = 0; i < limits->rows; i++) s->all[i] = i;
     tabulate(s);

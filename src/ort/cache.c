@@ -75,7 +75,9 @@ kvf_status kvf_ort_cache_open(kvf_ort_cache *cache, const kvf_ort *e, uint32_t s
         cache->side[i].base = kvf_pages(cache->side_bytes);
         cache->side[i].stamp = kvf_array(tokens, sizeof *cache->side[i].stamp);
         if (!cache->side[i].base || !cache->side[i].stamp) goto no_memory;
+        kvf_touch_pages(cache->side[i].base, cache->side_bytes);
     }
+    kvf_touch_pages(cache->store, cache->store_bytes);
     return KVF_OK;
 
 no_memory:

@@ -97,9 +97,8 @@ static kvf_status refuse_unknown(reading *r)
         const kvf_contract_port *port = &r->c->inputs[i];
         if (port->role) continue;
         return kvf_fail(r->err, KVF_ERR_MODEL,
-                        "its input \"%.100s\" is %s, which is no known "
-                        "input of a decoder; if it is one under another name, say so with names "
-                        "(ROLE=%.100s)",
+                        "its input \"%.100s\" is %s, which is no known input of a decoder; if it "
+                        "is one under another name, say so with names (ROLE=%.100s)",
                         name_of(r, port), kvf_describe(shape_of(r, port), r->text, sizeof r->text),
                         name_of(r, port));
     }
@@ -110,9 +109,9 @@ static kvf_status refuse_unknown(reading *r)
 static kvf_status refuse_prefix_model(reading *r)
 {
     return kvf_fail(r->err, KVF_ERR_MODEL,
-                    "it only turns a prefix into K and V (prefix_ids -> %.60s"
-                    "): the first half of a tree model, which cannot run by itself; open the whole "
-                    "model (prefix_ids, evaluated_ids, evaluated_mask -> hidden_states)",
+                    "it only turns a prefix into K and V (prefix_ids -> %.60s): the first half of "
+                    "a tree model, which cannot run by itself; open the whole model (prefix_ids, "
+                    "evaluated_ids, evaluated_mask -> hidden_states)",
                     name_of(r, &r->c->outputs[0]));
 }
 
@@ -126,8 +125,7 @@ static kvf_status count_roles(reading *r)
             role == KVF_ROLE_PAST_KEY || role == KVF_ROLE_PAST_VALUE || role == KVF_ROLE_PAST_FUSED;
         if (!layered && r->counts[role] > 1)
             return kvf_fail(r->err, KVF_ERR_MODEL,
-                            "%u of its inputs or outputs are %s, but one "
-                            "is needed",
+                            "%u of its inputs or outputs are %s, but one is needed",
                             r->counts[role], kvf_role_name((kvf_role)role));
     }
     return KVF_OK;
@@ -145,19 +143,18 @@ static kvf_status check_kind(reading *r)
         return refuse_prefix_model(r);
     if (r->c->tree) {
         if (!evaluated || !n[KVF_ROLE_EVALUATED_MASK] || plain)
-            return kvf_fail(r->err, KVF_ERR_MODEL,
-                            "a tree model takes evaluated_ids and "
-                            "evaluated_mask, and no input_ids");
+            return kvf_fail(
+                r->err, KVF_ERR_MODEL,
+                "a tree model takes evaluated_ids and evaluated_mask, and no input_ids");
         if (past == (n[KVF_ROLE_PREFIX_IDS] > 0))
             return kvf_fail(r->err, KVF_ERR_MODEL,
-                            "a tree model takes either prefix_ids or a "
-                            "past, and this one takes %s",
+                            "a tree model takes either prefix_ids or a past, and this one takes %s",
                             past ? "both" : "neither");
     } else if (!plain || n[KVF_ROLE_PREFIX_IDS]) {
-        return kvf_fail(r->err, KVF_ERR_MODEL,
-                        "no decoder: none of its %u inputs is token ids "
-                        "(input_ids, int64 [batch, new])",
-                        r->c->n_inputs);
+        return kvf_fail(
+            r->err, KVF_ERR_MODEL,
+            "no decoder: none of its %u inputs is token ids (input_ids, int64 [batch, new])",
+            r->c->n_inputs);
     }
     return KVF_OK;
 }
@@ -247,15 +244,14 @@ static kvf_status check_pairs(reading *r)
         n[KVF_ROLE_PRESENT_KEY] + n[KVF_ROLE_PRESENT_VALUE] + n[KVF_ROLE_PRESENT_FUSED];
     if (fused && n[KVF_ROLE_PAST_KEY] + n[KVF_ROLE_PAST_VALUE])
         return kvf_fail(r->err, KVF_ERR_MODEL,
-                        "some of its pasts hold keys and values in one, "
-                        "others apart");
+                        "some of its pasts hold keys and values in one, others apart");
     c->layers = fused ? n[KVF_ROLE_PAST_FUSED] : n[KVF_ROLE_PAST_KEY];
     if (n[KVF_ROLE_PAST_VALUE] > c->layers) c->layers = n[KVF_ROLE_PAST_VALUE];
     if (!c->layers) return KVF_OK;
     if (!presents && !c->tree)
         return kvf_fail(r->err, KVF_ERR_MODEL,
-                        "it takes a past (\"%.100s\"), but gives no present "
-                        "(such as %s_0): what it computes could not be kept",
+                        "it takes a past (\"%.100s\"), but gives no present (such as %s_0): what "
+                        "it computes could not be kept",
                         name_of(r, input_of(r, fused ? KVF_ROLE_PAST_FUSED : KVF_ROLE_PAST_KEY)),
                         fused ? "present" : "present_key");
     const kvf_role apart[] = {KVF_ROLE_PAST_KEY, KVF_ROLE_PAST_VALUE, KVF_ROLE_PRESENT_KEY,
@@ -306,8 +302,8 @@ static kvf_status find_cache_kind(reading *r, const kvf_contract_port **past, co
         kvf_cache_kind kind = kind_of(takers[port->value]);
         if (*past && kind != c->cache)
             status = kvf_fail(r->err, KVF_ERR_MODEL,
-                              "\"%.100s\" and \"%.100s\" go into different "
-                              "kinds of operators, which is not supported",
+                              "\"%.100s\" and \"%.100s\" go into different kinds of operators, "
+                              "which is not supported",
                               name_of(r, *past), name_of(r, port));
         if (!*past) {
             *past = port;
@@ -380,8 +376,8 @@ static kvf_status check_cache_shape(reading *r, const kvf_contract_port *port, b
     }
     if (!agree(&c->kv_heads, s->dims[a->heads]) || !agree(&c->head_dim, s->dims[a->head_dim]))
         return kvf_fail(r->err, KVF_ERR_MODEL,
-                        "\"%.100s\" is %s, but %s with kv_heads and "
-                        "head_dim from 1 to %d, the same for keys and values of all layers",
+                        "\"%.100s\" is %s, but %s with kv_heads and head_dim from 1 to %d, the "
+                        "same for keys and values of all layers",
                         name_of(r, port), kvf_describe(s, r->text, sizeof r->text), a->text,
                         MAX_DIM);
     return KVF_OK;
@@ -448,9 +444,9 @@ static kvf_status check_outputs(reading *r, const kvf_facts *facts)
                               &c->width[outputs[i].head]);
     if (status) return status;
     if (!c->width[KVF_LOGITS] && !c->width[KVF_HIDDEN])
-        return kvf_fail(r->err, KVF_ERR_MODEL,
-                        "it has no output that is logits (float32 [batch, "
-                        "new, vocab]) or hidden_states");
+        return kvf_fail(
+            r->err, KVF_ERR_MODEL,
+            "it has no output that is logits (float32 [batch, new, vocab]) or hidden_states");
     uint64_t hidden = c->width[KVF_HIDDEN] ? c->width[KVF_HIDDEN] : facts->hidden;
     uint64_t vocab = c->width[KVF_LOGITS] ? c->width[KVF_LOGITS] : facts->vocab;
     if (!vocab || vocab > INT32_MAX || hidden > MAX_DIM)
@@ -474,8 +470,8 @@ static kvf_status find_context(reading *r, const kvf_facts *facts)
         uint32_t digit = (uint32_t)*at - '0';
         if (digit > 9 || (limits[2] = limits[2] * 10 + digit) > INT32_MAX)
             return kvf_fail(r->err, KVF_ERR_MODEL,
-                            "its metadata says kvfork.context is \"%.40s\", "
-                            "but it should be a number of tokens",
+                            "its metadata says kvfork.context is \"%.40s\", but it should be a "
+                            "number of tokens",
                             said);
     }
     for (int i = 0; i < 3; i++)
@@ -495,14 +491,12 @@ static kvf_status find_heads(reading *r, const kvf_facts *facts)
         input_of(r, c->layout == KVF_LAYOUT_FUSED ? KVF_ROLE_PAST_FUSED : KVF_ROLE_PAST_KEY);
     if (!c->kv_heads || !c->head_dim)
         return wrong_port(r, past,
-                          "how many heads of which size that is, is not to be found in "
-                          "the graph");
+                          "how many heads of which size that is, is not to be found in the graph");
     if ((uint64_t)c->kv_heads * c->head_dim > MAX_ROW_BYTES / 8)
         return wrong_port(r, past, "such a row is absurd");
     if (c->heads % c->kv_heads)
         return kvf_fail(r->err, KVF_ERR_MODEL,
-                        "it has %u heads, but %u of keys and values, which "
-                        "is not a divisor",
+                        "it has %u heads, but %u of keys and values, which is not a divisor",
                         c->heads, c->kv_heads);
     return KVF_OK;
 }

@@ -67,9 +67,8 @@ static kvf_status check_device(const char *device, kvf_error *err)
     for (size_t i = 0; i < digits && ok; i++) ok = isdigit((unsigned char)number[i]);
     if (ok && atoi(number) <= MAX_DEVICE) return KVF_OK;
     return kvf_fail(err, KVF_ERR_ARG,
-                    "device is \"%.60s\", but should be cpu or cuda:N, N from 0 "
-                    "to %d",
-                    device, MAX_DEVICE);
+                    "device is \"%.60s\", but should be cpu or cuda:N, N from 0 to %d", device,
+                    MAX_DEVICE);
 }
 
 static const char *built_engines(char *text, size_t size)
@@ -144,20 +143,19 @@ static kvf_status check_head(const kvf_contract *c, const kvf_onnx *o, uint32_t 
 {
     const kvf_graph *g = o->graph;
     if (!c->width[KVF_HIDDEN])
-        return kvf_fail(err, KVF_ERR_MODEL,
-                        "%s: a head in a file of its own needs hidden states, "
-                        "but the model has no such output",
-                        o->path);
+        return kvf_fail(
+            err, KVF_ERR_MODEL,
+            "%s: a head in a file of its own needs hidden states, but the model has no such output",
+            o->path);
     if (g->n_inputs != 1 || g->n_outputs != 1)
         return kvf_fail(err, KVF_ERR_MODEL,
-                        "%s: a head has one input and one output, but this has "
-                        "%u and %u",
-                        o->path, g->n_inputs, g->n_outputs);
+                        "%s: a head has one input and one output, but this has %u and %u", o->path,
+                        g->n_inputs, g->n_outputs);
     const kvf_shape *in = g->values[g->inputs[0]].shape, *to = g->values[g->outputs[0]].shape;
     if (!is_float(in) || !in->known || in->rank < 2 || in->rank > 3 || !is_float(to))
         return kvf_fail(err, KVF_ERR_MODEL,
-                        "%s: a head takes hidden states, [rows, hidden] or "
-                        "[batch, new, hidden] of floats, and gives floats",
+                        "%s: a head takes hidden states, [rows, hidden] or [batch, new, hidden] of "
+                        "floats, and gives floats",
                         o->path);
     int64_t declared = in->dims[in->rank - 1];
     uint64_t taken = declared >= 0 ? (uint64_t)declared : width_taken(g, g->inputs[0]);
@@ -169,10 +167,10 @@ static kvf_status check_head(const kvf_contract *c, const kvf_onnx *o, uint32_t 
     bool flat = to->known && to->rank < in->rank; /* one number per row */
     uint64_t w = flat ? 1 : kvf_width_of(g, g->outputs[0]);
     if (!w || w > INT32_MAX)
-        return kvf_fail(err, KVF_ERR_MODEL,
-                        "%s: the width of its output \"%.100s\" is not to be "
-                        "found in the graph, or absurd",
-                        o->path, g->values[g->outputs[0]].name);
+        return kvf_fail(
+            err, KVF_ERR_MODEL,
+            "%s: the width of its output \"%.100s\" is not to be found in the graph, or absurd",
+            o->path, g->values[g->outputs[0]].name);
     *width = (uint32_t)w;
     return KVF_OK;
 }
@@ -194,9 +192,8 @@ static kvf_status open_head(kvf_onnx **out, kvf_contract *c, const char *path, k
         return kvf_fail(err, KVF_ERR_MODEL, "%s: the model has such an output itself", path);
     if (head == KVF_LOGITS && width != c->vocab)
         return kvf_fail(err, KVF_ERR_MODEL,
-                        "%s: it gives %u logits, but the model has a "
-                        "vocabulary of %u",
-                        path, width, c->vocab);
+                        "%s: it gives %u logits, but the model has a vocabulary of %u", path, width,
+                        c->vocab);
     c->width[head] = width;
     return KVF_OK;
 }
@@ -249,10 +246,10 @@ static kvf_status read_eos(kvf_model *m, kvf_error *err)
     errno = 0;
     long v = strtol(text, &end, 10);
     if (errno || end == text || *end || v < 0 || (uint64_t)v >= m->contract.vocab)
-        return kvf_fail(err, KVF_ERR_MODEL,
-                        "%s: its metadata says kvfork.eos is \"%.40s\", but it "
-                        "should be a token below %u",
-                        m->onnx->path, text, m->contract.vocab);
+        return kvf_fail(
+            err, KVF_ERR_MODEL,
+            "%s: its metadata says kvfork.eos is \"%.40s\", but it should be a token below %u",
+            m->onnx->path, text, m->contract.vocab);
     m->info.eos = (int32_t)v;
     return KVF_OK;
 }

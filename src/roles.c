@@ -152,8 +152,7 @@ static kvf_status assign_entry(kvf_contract *c, const kvf_graph *g, char *entry,
                                             : find_port(c->outputs, c->n_outputs, value);
     if (!port)
         return kvf_fail(err, KVF_ERR_ARG,
-                        "names: %.100s is said to be \"%.100s\", but the graph "
-                        "has no such %s",
+                        "names: %.100s is said to be \"%.100s\", but the graph has no such %s",
                         entry, name, side == INPUT ? "input" : "output");
     if (port->role) return kvf_fail(err, KVF_ERR_ARG, "names: \"%.100s\" has two roles", name);
     port->role = role;

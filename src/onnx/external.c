@@ -66,9 +66,7 @@ static kvf_status make_path(const kvf_reader *r, kvf_span location, char path[MA
     int shown = location.size < 200 ? (int)location.size : 200;
     if (!r->path)
         return kvf_fail(r->err, KVF_ERR_MODEL,
-                        "its data is in \"%.*s\", but this model has no "
-                        "folder",
-                        shown, text);
+                        "its data is in \"%.*s\", but this model has no folder", shown, text);
     const char *slash = strrchr(r->path, '/');
     size_t n = slash ? (size_t)(slash + 1 - r->path) : 0;
     if (n + location.size + 1 > MAX_PATH)
@@ -87,8 +85,8 @@ static kvf_status make_path(const kvf_reader *r, kvf_span location, char path[MA
     path[n] = 0;
     if (leaves || !names)
         return kvf_fail(r->err, KVF_ERR_MODEL,
-                        "its external data is in \"%.*s\", but it must be "
-                        "in the model's folder, named by a relative path without \"..\"",
+                        "its external data is in \"%.*s\", but it must be in the model's folder, "
+                        "named by a relative path without \"..\"",
                         shown, text);
     return KVF_OK;
 }

@@ -121,8 +121,7 @@ static kvf_status visit(kvf_reader *r, uint32_t first, uint32_t *stack)
         const kvf_function *callee = &r->functions[f->calls->callee];
         if (callee->state == OPEN)
             return kvf_fail(r->err, KVF_ERR_MODEL,
-                            "function \"%s\" calls itself, directly or "
-                            "through others",
+                            "function \"%s\" calls itself, directly or through others",
                             r->out->onnx.functions[f->calls->callee].name);
         if (callee->state == NEW) {
             stack[depth++] = f->calls->callee;

@@ -417,8 +417,7 @@ static kvf_status check_domain(kvf_reader *r, const op_parts *p, const kvf_op *o
         return kvf_note_call(r, callee);
     if (r->caller < r->n_functions || kvf_onnx_opset(&r->out->onnx, op->domain)) return KVF_OK;
     return kvf_fail(r->err, KVF_ERR_MODEL,
-                    "its domain \"%.100s\" is not among the operator sets "
-                    "that the file imports",
+                    "its domain \"%.100s\" is not among the operator sets that the file imports",
                     p->domain.size ? op->domain : "ai.onnx");
 }
 
@@ -506,8 +505,7 @@ static kvf_status check_message(const kvf_reader *r, const scope *s)
     for (kvf_field f; kvf_wire_next(&w, &f);)
         if (!s->kind->bare && f.key == KVF_BYTES(15))
             return kvf_fail(r->err, KVF_ERR_MODEL,
-                            "it has a sparse initializer, which is not "
-                            "supported");
+                            "it has a sparse initializer, which is not supported");
     return w.wrong ? kvf_broken(r, &w, s->kind->bare ? "a function" : "a graph") : KVF_OK;
 }
 

@@ -90,8 +90,8 @@ static kvf_status walk_model(const kvf_reader *r, model_parts *p)
         return kvf_fail(r->err, KVF_ERR_MODEL, "no ONNX model: it has no ir_version");
     if (!p->n_opsets || p->n_opsets > MAX_OPSETS)
         return kvf_fail(r->err, KVF_ERR_MODEL,
-                        "it imports %u operator sets (opset_import), but "
-                        "1 to %d are needed to know its operators",
+                        "it imports %u operator sets (opset_import), but 1 to %d are needed to "
+                        "know its operators",
                         p->n_opsets, MAX_OPSETS);
     return KVF_OK;
 }

@@ -166,8 +166,7 @@ static kvf_status read_data(kvf_reader *r, kvf_span message, const said *s, kvf_
     }
     if (!bits)
         return kvf_fail(r->err, KVF_ERR_MODEL,
-                        "its elements are of type %" PRIu64 " (%s), which "
-                        "is not supported",
+                        "its elements are of type %" PRIu64 " (%s), which is not supported",
                         s->type, kvf_type_name(t->type));
     if (s->location == 1) return kvf_read_external(r, message, t);
     if (s->location)

@@ -219,7 +219,7 @@ static kvf_type type_named(const char *name)
     return KVF_NO_TYPE;
 }
 
-static void add_ports(pb *g, const char *ports, bool output, const char *from)
+void add_ports(pb *g, const char *ports, bool output, const char *from)
 {
     char piece[256];
     while (*ports) {

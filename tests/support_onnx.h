@@ -47,6 +47,7 @@ void graph_output(pb *graph, pb port);
  * bool; dims "-" for a scalar, absent for an unknown shape. Each output is made of the first input
  * by an operator that nobody runs. */
 pb graph_of(const char *inputs, const char *outputs);
+void add_ports(pb *graph, const char *ports, bool output, const char *from);
 
 /* The graph as a model of opset 24, with com.microsoft. */
 pb onnx_model(pb graph);

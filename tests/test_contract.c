@@ -369,6 +369,15 @@ static const struct {
     {"bloom, rank 3", IDS "; past_key_values.0.key f32 bh,8,p; past_key_values.0.value f32 bh,p,8",
      LOGITS "; present.0.key f32 bh,8,t; present.0.value f32 bh,t,8", NULL, KVF_ERR_MODEL,
      "is float32 [bh, 8, p], but should be [batch, kv_heads, length, head_dim]"},
+    {"three in one", IDS "; past_0 f32 3,b,4,p,8", LOGITS "; present_0 f32 3,b,4,t,8", NULL,
+     KVF_ERR_MODEL, "should be [2, batch, kv_heads, length, head_dim]"},
+    {"a layer 00", IDS "; past_key_00 f32 b,2,p,8; past_value_0 f32 b,2,p,8", LOGITS "; " PRESENT,
+     NULL, KVF_ERR_MODEL, "\"past_key_00\""},
+    {"nameless caches that do not pair up", IDS "; k f32 b,2,p,8; v f32 b,2,p,8",
+     LOGITS "; a f32 b,2,t,8; b f32 b,2,t,8; c f32 b,2,t,8", NULL, KVF_ERR_MODEL,
+     "input \"k\" is float32 [b, 2, p, 8], which is no known input"},
+    {"four sequences at once", "input_ids i64 4,n; " PAST, LOGITS "; " PRESENT, NULL, KVF_ERR_MODEL,
+     "its batch should be dynamic, or 1"},
     {"gpt_bigcode", IDS "; past_key_values.0.key_value f32 b,p,16",
      LOGITS "; present.0.key_value f32 b,t,16", NULL, KVF_ERR_MODEL, "gpt_bigcode"},
     {"heads that nothing tells", IDS "; past_key_0 f32 b,h,p,d; past_value_0 f32 b,h,p,d",
@@ -496,7 +505,7 @@ static void tensor_scatter(void **state)
 /* GroupQueryAttention with symbolic heads: how its key is made says their size. */
 typedef enum grouped_by { BY_PROJECTION, BY_BIAS, BY_QUANTISED, BY_PACKED, BY_COS } grouped_by;
 
-static pb grouped(grouped_by by)
+static pb grouped(grouped_by by, int64_t heads)
 {
     pb g = graph_of(IDS "; past_key_values.0.key f32 b,h,p,d; past_key_values.0.value f32 b,h,p,d",
                     LOGITS);
@@ -521,7 +530,7 @@ static pb grouped(grouped_by by)
     graph_initializer(&g, weight("cos", "40,3", 120));
     pb node = onnx_node("GroupQueryAttention", "com.microsoft", inputs,
                         "a,present.0.key,present.0.value");
-    onnx_attr_int(&node, "num_heads", 4);
+    onnx_attr_int(&node, "num_heads", heads);
     onnx_attr_int(&node, "kv_num_heads", 2);
     graph_node(&g, node);
     graph_output(&g, onnx_port("present.0.key", KVF_F32, "b,h,t,d"));
@@ -533,7 +542,7 @@ static void grouped_heads(void **state)
 {
     (void)state;
     for (int by = BY_PROJECTION; by <= BY_COS; by++) {
-        opened r = read_model(onnx_model(grouped((grouped_by)by)), NULL);
+        opened r = read_model(onnx_model(grouped((grouped_by)by, 4)), NULL);
         if (r.status) fail_msg("%d: %s", by, r.err.msg);
         assert_int_equal(r.contract.cache, KVF_CACHE_SHARED);
         assert_int_equal(r.contract.heads, 4);
@@ -542,6 +551,19 @@ static void grouped_heads(void **state)
         assert_int_equal(r.contract.context, 40);
         done(&r);
     }
+    opened r = read_model(onnx_model(grouped(BY_PROJECTION, 5)), NULL);
+    assert_int_equal(r.status, KVF_ERR_MODEL);
+    assert_non_null(strstr(r.err.msg, "5 heads, but 2 of keys and values"));
+    done(&r);
+    /* One layer in place, the next one not. */
+    pb g = grouped(BY_PROJECTION, 4);
+    add_ports(&g, "past_key_values.1.key f32 b,2,p,6; past_key_values.1.value f32 b,2,p,6", false,
+              NULL);
+    add_ports(&g, "present.1.key f32 b,2,t,6; present.1.value f32 b,2,t,6", true, "input_ids");
+    r = read_model(onnx_model(g), NULL);
+    assert_int_equal(r.status, KVF_ERR_MODEL);
+    assert_non_null(strstr(r.err.msg, "different kinds of operators"));
+    done(&r);
 }
 
 /* Tables of tokens and positions; OPT begins its positions at row 2. */
@@ -594,6 +616,27 @@ static void tables(void **state)
     }
 }
 
+/* A head that is the table of tokens turned round, and one that Gemm turns itself. */
+static void tied_and_turned(void **state)
+{
+    (void)state;
+    for (int turned = 0; turned < 2; turned++) {
+        pb g = graph_of(IDS, "hidden_states f32 b,n,h");
+        graph_initializer(&g, turned ? weight("w", "31,5", 155) : weight("w", "5,31", 155));
+        if (!turned) graph_node(&g, onnx_node("Transpose", "", "w", "table"));
+        graph_node(&g, onnx_node("Gather", "", turned ? "w,input_ids" : "table,input_ids", "x"));
+        pb node = onnx_node(turned ? "Gemm" : "MatMul", "", "x,w", "logits");
+        if (turned) onnx_attr_int(&node, "transB", 1);
+        graph_node(&g, node);
+        graph_output(&g, onnx_port("logits", KVF_F32, "b,n,v"));
+        opened r = read_model(onnx_model(g), NULL);
+        if (r.status) fail_msg("%s", r.err.msg);
+        assert_int_equal(r.contract.width[KVF_LOGITS], 31);
+        assert_int_equal(r.contract.width[KVF_HIDDEN], 5);
+        done(&r);
+    }
+}
+
 static void too_many_ports(void **state)
 {
     (void)state;
@@ -629,11 +672,17 @@ static void failing_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(corpus_agrees),  cmocka_unit_test(files_that_are_refused),
-        cmocka_unit_test(tree_models),    cmocka_unit_test(conventions),
-        cmocka_unit_test(refusals),       cmocka_unit_test(tensor_scatter),
-        cmocka_unit_test(grouped_heads),  cmocka_unit_test(tables),
-        cmocka_unit_test(too_many_ports), cmocka_unit_test(failing_allocations),
+        cmocka_unit_test(corpus_agrees),
+        cmocka_unit_test(files_that_are_refused),
+        cmocka_unit_test(tree_models),
+        cmocka_unit_test(conventions),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(tensor_scatter),
+        cmocka_unit_test(grouped_heads),
+        cmocka_unit_test(tables),
+        cmocka_unit_test(tied_and_turned),
+        cmocka_unit_test(too_many_ports),
+        cmocka_unit_test(failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

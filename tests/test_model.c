@@ -320,7 +320,16 @@ static void heads_that_do_not_fit(void **state)
     assert_int_equal(kvf_model_get_info(m)->width[KVF_POLICY], 128);
     assert_int_equal(kvf_model_get_info(m)->width[KVF_LOGITS], 9);
     kvf_model_close(m);
-    pb model = onnx_model(graph_of("hidden_states i64 b,n,64", "y f32 b,n,9"));
+    /* A trunk without logits has the vocabulary of its table of tokens. */
+    static const float zeros[31 * 64];
+    pb g = graph_of("input_ids i64 b,n", "hidden_states f32 b,n,64");
+    graph_initializer(&g, onnx_tensor("table", KVF_F32, "31,64", zeros, sizeof zeros));
+    graph_node(&g, onnx_node("Gather", "", "table,input_ids", "x"));
+    pb model = onnx_model(g);
+    pb_write(&model, FILE_A);
+    pb_free(&model);
+    refused(FILE_A, &o, KVF_ERR_MODEL, "gives 128 logits, but the model has a vocabulary of 31");
+    model = onnx_model(graph_of("hidden_states i64 b,n,64", "y f32 b,n,9"));
     pb_write(&model, KVF_BUILD_DIR "/test_model_head.onnx");
     pb_free(&model);
     o.policy_head = KVF_BUILD_DIR "/test_model_head.onnx";

@@ -156,6 +156,15 @@ static void models(void **state)
     pb_raw(&m, "\x00\x00", 2);
     check_model("field 0", m, "no field has such a number");
     m = onnx_model(small_graph());
+    pb_raw(&m, "\x02\x00", 2);
+    check_model("field 0, of bytes", m, "no field has such a number");
+    m = onnx_model(small_graph());
+    pb_raw(&m, "\x28\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 11);
+    check_model("2^64 and more", m, "more than 64 bits");
+    m = onnx_model(small_graph());
+    pb_raw(&m, "\x28\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11);
+    check_model("2^64 - 1", m, NULL);
+    m = onnx_model(small_graph());
     pb_number(&m, 999, 5);
     pb_text(&m, 1000, "of a later version");
     check_model("fields that are not known", m, NULL);
@@ -259,6 +268,36 @@ static void attributes(void **state)
     assert_true(kvf_op_float(op, "zero", 9) == 0);
     assert_null(kvf_op_attr(op, "nothing"));
     touch_all(o);
+    kvf_onnx_close(o);
+    free(block);
+}
+
+static void shapes(void **state)
+{
+    (void)state;
+    pb g = small_graph();
+    graph_input(&g, onnx_port("below", KVF_F32, "2,-5"));
+    check_model("a dimension below -1", onnx_model(g), "input \"below\": dimension 1 is -5");
+    g = small_graph();
+    graph_input(&g, onnx_port("dynamic", KVF_I64, "-1,,batch,7"));
+    graph_input(&g, onnx_port("nine", KVF_F32, "1,1,1,1,1,1,1,1,1"));
+    graph_input(&g, onnx_port("scalar", KVF_F32, ""));
+    graph_input(&g, onnx_port("unknown", KVF_F32, NULL));
+    uint8_t *block;
+    kvf_onnx *o = expect_model("shapes", onnx_model(g), NULL, &block);
+    const kvf_shape *s = o->graph->values[kvf_graph_find(o->graph, "dynamic")].shape;
+    assert_true(s->known);
+    assert_int_equal(s->rank, 4);
+    assert_int_equal(s->type, KVF_I64);
+    for (int i = 0; i < 4; i++) assert_int_equal(s->dims[i], i < 3 ? -1 : 7);
+    assert_string_equal(s->names[0], "");
+    assert_string_equal(s->names[2], "batch");
+    s = o->graph->values[kvf_graph_find(o->graph, "nine")].shape;
+    assert_false(s->known);
+    assert_int_equal(s->rank, 0);
+    s = o->graph->values[kvf_graph_find(o->graph, "scalar")].shape;
+    assert_true(s->known && s->rank == 0);
+    assert_false(o->graph->values[kvf_graph_find(o->graph, "unknown")].shape->known);
     kvf_onnx_close(o);
     free(block);
 }
@@ -417,6 +456,7 @@ int main(void)
         cmocka_unit_test(models),
         cmocka_unit_test(nodes),
         cmocka_unit_test(attributes),
+        cmocka_unit_test(shapes),
         cmocka_unit_test(subgraphs),
         cmocka_unit_test(functions),
         cmocka_unit_test(many_functions),

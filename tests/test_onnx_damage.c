@@ -190,7 +190,13 @@ static pb swarm(uint32_t kind, size_t bytes)
         case 2: graph_node(&g, onnx_node("N", "", "", name)); break;
         case 3: onnx_attr_int(&node, name, 1); break;
         case 4: graph_initializer(&g, onnx_tensor(name, KVF_U8, "0", "", 0)); break;
-        case 5: graph_input(&g, onnx_port(name, KVF_F32, "")); break;
+        case 5: { /* inputs of a type that says nothing: a dozen bytes, and a struct of 144 */
+            pb port = {0};
+            pb_text(&port, 1, name);
+            pb_raw(&port, "\x12\x02\x0a", 4);
+            graph_input(&g, port);
+            break;
+        }
         case 6: pb_raw(&g, "\x62\x03\x0a\x01x", 5); break; /* outputs */
         case 7: pb_raw(&g, "\x6a\x00", 2); break;          /* value_info */
         default: break;
@@ -210,6 +216,12 @@ static pb swarm_of_model(uint32_t kind, size_t bytes)
         default: pb_raw(&m, "\xca\x01\x00", 3); break; /* functions */
         }
     return m;
+}
+
+static void a_budget_ends_it(void **state)
+{
+    (void)state;
+    check_model("inputs without end", swarm(5, 4 << 20), "would take more than 16 times the file");
 }
 
 /* In a child, so that its peak is its own; ASan's own memory would count too, so not under it. */
@@ -290,9 +302,13 @@ static void large_files_open_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_prefix),      cmocka_unit_test(every_cut_of_the_graph),
-        cmocka_unit_test(damaged_bytes),     cmocka_unit_test(failing_allocations),
-        cmocka_unit_test(memory_is_bounded), cmocka_unit_test(large_files_open_at_once),
+        cmocka_unit_test(every_prefix),
+        cmocka_unit_test(every_cut_of_the_graph),
+        cmocka_unit_test(damaged_bytes),
+        cmocka_unit_test(failing_allocations),
+        cmocka_unit_test(a_budget_ends_it),
+        cmocka_unit_test(memory_is_bounded),
+        cmocka_unit_test(large_files_open_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

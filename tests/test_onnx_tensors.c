@@ -87,6 +87,7 @@ static const struct {
     {"int32", KVF_I32, "2", 5, true, {INT32_MIN, 9}, 2, NULL, {INT32_MIN, 9}},
     {"int32 that is none", KVF_I32, "1", 5, true, {INT64_C(1) << 33}, 1, "is no int32", {0}},
     {"int8", KVF_I8, "2", 5, true, {-128, 127}, 2, NULL, {-128, 127}},
+    {"int8 that is none", KVF_I8, "2", 5, true, {-128, -129}, 2, "element 1 is -129", {0}},
     {"uint8", KVF_U8, "2", 5, true, {0, 255}, 2, NULL, {0, 255}},
     {"uint8 that is none", KVF_U8, "2", 5, true, {0, 256}, 2, "element 1 is 256", {0}},
     {"bool", KVF_BOOL, "2", 5, true, {0, 1}, 2, NULL, {0, 1}},

@@ -37,7 +37,8 @@ static void extending_matches_the_whole_model(void **state)
     assert_true(kvf_model_get_info(extend)->caches);
     static const kvf_head heads[] = {KVF_LOGITS, KVF_VALUE, KVF_HIDDEN};
     for (int i = 0; i < 3; i++) {
-        double worst = walk_and_compare("eval_extend", extend, whole, heads[i], i ? SAME : 2 * SAME);
+        double worst =
+            walk_and_compare("eval_extend", extend, whole, heads[i], i ? SAME : 2 * SAME);
         print_message("head %d: worst %.1e\n", (int)heads[i], worst);
     }
     walk_and_compare("eval_extend without cache", whole, extend, KVF_HIDDEN, SAME);

@@ -88,7 +88,7 @@ static inline float kvf_q8_scale(uint32_t largest, float *inverse)
     kvf_bits max = {.u = largest};
     bool finite = largest < 0x7f800000, tiny = max.f < 0x1p-100f;
     float quotient = 127.0f / max.f, scale = max.f / 127.0f;
-    *inverse = finite & !tiny ? quotient : 0.0f;
+    *inverse = (finite & !tiny) ? quotient : 0.0f;
     return finite ? tiny ? 0.0f : scale : __builtin_nanf("");
 }
 

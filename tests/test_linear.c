@@ -177,14 +177,16 @@ static void make_problem(problem *p, uint64_t seed, kvf_precision precision)
     static const uint32_t outs[] = {1, 7, 31, 33, 64, 130, 260, 700};
     uint32_t in =
         kvf_rng_below(&rng, 2) ? ins[kvf_rng_below(&rng, 10)] : 1 + kvf_rng_below(&rng, 300);
-    make_weights(&p->w, &rng, in, outs[kvf_rng_below(&rng, 8)]);
+    bool deep = seed % 16 >= 12; /* so many inputs that panels of all precisions go in blocks */
+    if (deep) in += 1700;
+    make_weights(&p->w, &rng, in, deep ? 40 : outs[kvf_rng_below(&rng, 8)]);
     kvf_error err;
     if (kvf_pack(&p->packed, p->w.parts, p->w.n, precision, &err)) fail_msg("%s", err.msg);
     p->guarded = kvf_pages(p->packed.bytes + PANEL_GUARD);
     assert_non_null(p->guarded);
     memset(p->guarded, 0xff, p->packed.bytes + PANEL_GUARD);
     memcpy(p->guarded, p->packed.data, p->packed.bytes);
-    p->rows = 1 + kvf_rng_below(&rng, kvf_rng_below(&rng, 4) ? 30 : 260);
+    p->rows = 1 + kvf_rng_below(&rng, deep || kvf_rng_below(&rng, 4) ? 30 : 260);
     p->x_stride = in + kvf_rng_below(&rng, 20);
     p->y_stride = p->w.out + kvf_rng_below(&rng, 20);
     p->x = make_x(&rng, p->rows, in, p->x_stride);

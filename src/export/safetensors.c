@@ -172,7 +172,7 @@ static kvf_status read_shard(kvf_safetensors *st, shard *s, kvf_error *err)
         status = add_tensor(st, s, name, entry, &data, err);
         if (status) return status;
     }
-    if (st->n_tensors == first && !data.size) return KVF_OK;
+    if (st->n_tensors == first) return data.size ? check_places(NULL, 0, s, &data, err) : KVF_OK;
     return check_places(st->tensors + first, st->n_tensors - first, s, &data, err);
 }
 

@@ -243,8 +243,8 @@ static uint32_t *wanted_sites(const kvf_lift *l, uint32_t *n)
     uint32_t *sites = kvf_array(2 * (size_t)t->n_turns + 1, sizeof *sites);
     *n = 0;
     for (uint32_t i = 0; sites && i < 2 * t->n_turns + 1; i++) {
-        const kvf_turn *turn = &t->turns[i / 2 < t->n_turns ? i / 2 : 0];
-        bool end = i == 2 * t->n_turns, known = end ? !l->has_positions : !turn->last;
+        const kvf_turn *turn = i / 2 < t->n_turns ? &t->turns[i / 2] : NULL;
+        bool end = !turn, known = end ? !l->has_positions : !turn->last;
         uint32_t site = end ? l->position_site : i % 2 ? turn->sin[0].site : turn->cos[0].site;
         for (uint32_t k = 0; k < *n; k++) known |= sites[k] == site;
         if (!known) sites[(*n)++] = site;

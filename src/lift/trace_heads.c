@@ -302,7 +302,7 @@ static bool make_pair(kvf_ev *ev, pair *p, kvf_cells a, kvf_cells b)
     for (uint32_t i = 0; i < r; i++) p->heads *= (uint32_t)a.dims[i];
     p->at_a = kvf_array(2 * (size_t)p->heads, sizeof *p->at_a);
     p->spans = kvf_array(p->heads, sizeof *p->spans);
-    p->at_b = p->at_a + p->heads;
+    p->at_b = p->at_a ? p->at_a + p->heads : NULL;
     if (!p->at_a || !p->spans) kvf_ev_no_memory(ev);
     kvf_walk w = {.rank = r, .n = 2, .dims = a.dims, .strides = {a.strides, b.strides}};
     for (uint32_t h = 0; h < p->heads && !ev->status; h++, kvf_step(&w)) {

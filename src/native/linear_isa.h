@@ -93,10 +93,11 @@ static inline float kvf_q8_scale(uint32_t largest, float *inverse)
 }
 
 /* The offset of a group whose integers have this sum; the negative sum itself where zero points
- * are to be multiplied with it. */
+ * are to be multiplied with it. Sums of what was NaN are anything: they wrap, and are not used. */
 static inline int32_t kvf_q_offset(const kvf_packed *w, int32_t sum)
 {
-    return w->precision == KVF_W_Q8 ? -128 * sum : w->zeros ? -sum : -8 * sum;
+    uint32_t times = w->precision == KVF_W_Q8 ? 128 : w->zeros ? 1 : 8;
+    return (int32_t)(0 - times * (uint32_t)sum);
 }
 
 void kvf_prepare_nothing(const kvf_product *p, size_t first_row, size_t end_row); /* f32 */

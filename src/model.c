@@ -389,7 +389,7 @@ static void explain(kvf_model *m, const char *engine, const char *refusals)
 /* The first engine that takes the model, and in m->why the reason: what the better ones said. */
 static kvf_status choose(kvf_model *m, const kvf_engine_ops **out, kvf_error *err)
 {
-    char refusals[sizeof m->why] = "";
+    char refusals[sizeof err->msg] = "";
     size_t n = 0;
     kvf_status worst = KVF_ERR_ENGINE;
     *out = NULL;

@@ -185,7 +185,7 @@ kvf_status kvf_plan_run_stack(const kvf_stack *stack, uint32_t in, uint32_t n, c
     for (uint32_t i = 0; i < stack->n_stages; i++)
         if (stack->stages[i].kind == KVF_STAGE_LINEAR && stack->stages[i].linear.w.out > widest)
             widest = stack->stages[i].linear.w.out;
-    double *x = kvf_array(2 * widest, n * sizeof *x), *y = x + widest * n;
+    double *x = kvf_array(2 * widest, n * sizeof *x), *y = x ? x + widest * n : NULL;
     if (!x) return kvf_fail(err, KVF_ERR_NOMEM, "rows of a head");
     memcpy(x, hidden, (size_t)n * in * sizeof *x);
     for (uint32_t i = 0; i < stack->n_stages; i++) {

@@ -346,7 +346,8 @@ static kvf_cells score(kvf_ev *ev, const pair *p, const int64_t *dims)
     uint32_t query = 0, rows = kvf_trace_rows(t), kv = 0, r = p->a.rank - 2;
     cached keys = {0};
     kvf_cells out = kvf_trace_new(ev, p->a.type, p->a.rank, dims);
-    uint32_t *row = kvf_array((size_t)p->rows + p->columns, sizeof *row), *key = row + p->rows;
+    uint32_t *row = kvf_array((size_t)p->rows + p->columns, sizeof *row),
+             *key = row ? row + p->rows : NULL;
     bool ok = row != NULL;
     if (!ok) kvf_ev_no_memory(ev);
     for (uint32_t i = 0; i < p->rows && ok && !ev->status; i++) {

@@ -5,6 +5,7 @@
 #ifndef TRIGO_CMD_H
 #define TRIGO_CMD_H
 
+int cmd_analyze(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 

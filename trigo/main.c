@@ -10,7 +10,8 @@ static const struct {
     const char *line;
 } commands[] = {
     {"replay", cmd_replay, "play recorded games again and write every position in full"},
-    {"bench", cmd_bench, "measure the rules"},
+    {"analyze", cmd_analyze, "evaluate and search positions, as JSON lines"},
+    {"bench", cmd_bench, "measure the rules and the search"},
 };
 
 static const char introduction[] =

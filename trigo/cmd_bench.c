@@ -13,28 +13,65 @@
 #include <string.h>
 
 #include "trigo/bench_rules.h"
+#include "trigo/bench_search.h"
+
+typedef struct options {
+    double seconds;
+    trigo_bench_search_options search;
+} options;
+
+static kvf_status run_rules(const options *o, json_t **rows, kvf_error *err)
+{
+    return trigo_bench_rules(o->seconds, rows, err);
+}
+
+static kvf_status run_search(const options *o, json_t **rows, kvf_error *err)
+{
+    return trigo_bench_search(&o->search, rows, err);
+}
 
 static const struct {
     const char *name;
-    kvf_status (*run)(double seconds, json_t **rows, kvf_error *err);
+    kvf_status (*run)(const options *o, json_t **rows, kvf_error *err);
     const char *line;
 } modes[] = {
-    {"rules", trigo_bench_rules, "random play, legal moves, play and undo, copies, area, perft"},
+    {"search", run_search, "a move searched with and without a cache (default)"},
+    {"rules", run_rules, "random play, legal moves, play and undo, copies, area, perft"},
 };
 enum { MODES = sizeof modes / sizeof modes[0] };
 
 static void print_usage(FILE *out)
 {
-    fputs("usage: trigo bench MODE [--json] [--seconds S]\n\nmodes:\n", out);
+    fputs("usage: trigo bench [MODE] [--json] [options]\n\nmodes:\n", out);
     for (size_t i = 0; i < MODES; i++) fprintf(out, "  --%-10s %s\n", modes[i].name, modes[i].line);
-    fputs(
-        "\n"
-        "  --json       the rows as JSON instead of a table\n"
-        "  --seconds S  time for each figure (default 0.2)\n"
-        "\n"
-        "Figures are those of the fastest of several runs; on a machine that others use, compare\n"
-        "them within one run only.\n",
-        out);
+    fputs("\n"
+          "  --json             the rows as JSON instead of a table\n"
+          "\n"
+          "options of --rules:\n"
+          "  --seconds S        time for each figure (default 0.2)\n"
+          "\n"
+          "options of --search:\n"
+          "  --board NAME       only rows of this board, such as 5x5 or 5x5x5\n"
+          "  --sims N           only rows of 50 or of 400 simulations\n"
+          "  --repeat N         measurements of each figure, which is their median (default 5)\n",
+          out);
+    fputs(TRIGO_NETWORK_USAGE "\nways of the table:\n", out);
+    const char *line;
+    for (size_t i = 0; trigo_bench_way(i, &line); i++)
+        fprintf(out, "  %-15s %s\n", trigo_bench_way(i, &line), line);
+    fputs("\n"
+          "Each figure of --search is for one of six moves in a row, each searched anew; tokens,\n"
+          "matched (found in the cache) and calls are for one simulation, logic is the game's and\n"
+          "the search's own share of the time in per cent. With --engine only the ways of that\n"
+          "engine are measured.\n"
+          "\n"
+          "On a machine that others use, compare figures within one run only.\n",
+          out);
+}
+
+static void print_progress(const char *words)
+{
+    fprintf(stderr, "trigo bench: %s\n", words);
 }
 
 /* ---- the table ------------------------------------------------------------------------------- */
@@ -89,10 +126,10 @@ static void print_table(const json_t *rows)
 
 /* ---- the command ----------------------------------------------------------------------------- */
 
-static kvf_status run_mode(size_t mode, double seconds, bool json, kvf_error *err)
+static kvf_status run_mode(size_t mode, const options *o, bool json, kvf_error *err)
 {
     json_t *rows;
-    kvf_status status = modes[mode].run(seconds, &rows, err);
+    kvf_status status = modes[mode].run(o, &rows, err);
     if (status) return status;
     if (json) {
         json_dumpf(rows, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
@@ -116,29 +153,59 @@ static bool parse_seconds(const char *text, double *out)
     return true;
 }
 
+/* Take an option; false if it is wrong. */
+static bool take_option(options *o, int c, const char *argument)
+{
+    uint64_t n = 0;
+    bool ok;
+    switch (c) {
+    case 's': return parse_seconds(argument, &o->seconds);
+    case 'b': o->search.board = argument; return true;
+    case 'n': ok = trigo_parse_count(argument, 1, UINT32_MAX, &n); break;
+    case 'r': ok = trigo_parse_count(argument, 1, 1000, &n); break;
+    default: return trigo_network_option(&o->search.network, c, argument);
+    }
+    *(c == 'n' ? &o->search.sims : &o->search.repeats) = (uint32_t)n;
+    return ok;
+}
+
 int cmd_bench(int argc, char **argv)
 {
     enum { MODE = 256 };
-    struct option longs[MODES + 4] = {{"json", no_argument, NULL, 'j'},
-                                      {"seconds", required_argument, NULL, 's'},
-                                      {"help", no_argument, NULL, 'h'}};
+    static const struct option fixed[] = {TRIGO_NETWORK_LONGS,
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"seconds", required_argument, NULL, 's'},
+                                          {"board", required_argument, NULL, 'b'},
+                                          {"sims", required_argument, NULL, 'n'},
+                                          {"repeat", required_argument, NULL, 'r'},
+                                          {"help", no_argument, NULL, 'h'}};
+    enum { FIXED = sizeof fixed / sizeof fixed[0] };
+    struct option longs[FIXED + MODES + 1] = {0};
+    memcpy(longs, fixed, sizeof fixed);
     for (size_t i = 0; i < MODES; i++)
-        longs[3 + i] = (struct option){modes[i].name, no_argument, NULL, MODE + (int)i};
+        longs[FIXED + i] = (struct option){modes[i].name, no_argument, NULL, MODE + (int)i};
     bool ok = true, json = false;
-    double seconds = 0.2;
+    options o = {.seconds = 0.2, .search = {.repeats = 5, .progress = print_progress}};
     size_t mode = MODES;
-    for (int c; (c = getopt_long(argc, argv, "h", longs, NULL)) != -1;) switch (c) {
-        case 'j': json = true; break;
-        case 's': ok &= parse_seconds(optarg, &seconds); break;
-        case 'h': print_usage(stdout); return 0;
-        default: ok &= c >= MODE && mode == MODES; mode = (size_t)(c - MODE);
+    for (int c; (c = getopt_long(argc, argv, "h", longs, NULL)) != -1;)
+        if (c == 'h') {
+            print_usage(stdout);
+            return 0;
+        } else if (c >= MODE && c < MODE + MODES) {
+            ok &= mode == MODES;
+            mode = (size_t)(c - MODE);
+        } else if (c == 'j') {
+            json = true;
+        } else {
+            ok &= take_option(&o, c, optarg);
         }
-    if (!ok || mode == MODES || optind != argc) {
+    if (mode == MODES) mode = 0;
+    if (!ok || optind != argc || (mode == 0 && !o.search.network.models)) {
         print_usage(stderr);
         return 2;
     }
     kvf_error err;
-    if (run_mode(mode, seconds, json, &err) == KVF_OK) return 0;
+    if (run_mode(mode, &o, json, &err) == KVF_OK) return 0;
     fprintf(stderr, "trigo bench: %s\n", err.msg);
     return 1;
 }

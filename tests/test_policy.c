@@ -184,7 +184,8 @@ static void reference_evaluations(void **state)
     for (size_t i = 0; i < WAYS; i++) {
         kvf_model *model = open_model(ways[i].engine, ways[i].set);
         if (!model) continue;
-        for (size_t together = 1; together < 50; together += 31) {
+        /* without a cache one at a time is the same work again */
+        for (size_t together = ways[i].no_cache ? 32 : 1; together < 50; together += 31) {
             largest d = {0};
             trigo_policy *policy = policy_of(model, 0, ways[i].no_cache);
             evaluate_all(policy, together, &d);

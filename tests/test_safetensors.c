@@ -50,7 +50,7 @@ static size_t compose(uint8_t *out, const char *header, size_t n)
 {
     size_t length = strlen(header);
     for (unsigned i = 0; i < 8; i++) out[i] = (uint8_t)((uint64_t)length >> (8 * i));
-    memcpy(out + 8, header, length);
+    for (size_t i = 0; i < length; i++) out[8 + i] = (uint8_t)header[i];
     for (size_t i = 0; i < n; i++) out[8 + length + i] = (uint8_t)i;
     return 8 + length + n;
 }

@@ -133,25 +133,28 @@ install_ort_library() {
 # so a private apt configuration names that suite on this machine's own mirror: neither its sources
 # nor its lists are touched, and apt checks the signatures as it always does.
 install_ort_header() {
-    local include=$ort/include apt=$deps/apt codename mirror
+    local include=$ort/include apt=$deps/apt codename mirrors
     [[ -e $include/onnxruntime_c_api.h ]] && return
     say "fetching ONNX Runtime's C header (Debian 13's libonnxruntime-dev) into .deps/onnxruntime/include"
     codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
-        "Release: $codename" 'Component: main' | sed -n 1p)
-    if [[ -z $mirror ]]; then
+    rm -rf "$apt"
+    mkdir -p "$apt"/{lists,cache}/partial "$apt/package"
+    # Whoever serves this release's main is asked for the next one's; of those, only Debian's own
+    # archive has the right signature.
+    mirrors=$(apt-get -o Dir::State::Lists="$apt/lists" --print-uris update 2>/dev/null |
+        sed -n "s|^'\(.*/\)dists/$codename/main/binary-.*|\1|p" | sort -u)
+    if [[ -z $mirrors ]]; then
         say "apt has no source for $codename main"
         return 1
     fi
-    rm -rf "$apt"
-    mkdir -p "$apt"/{lists,cache}/partial "$apt/package"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$apt/sources.list"
+    sed 's|.*|deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] & trixie main|' \
+        <<<"$mirrors" >"$apt/sources.list"
     local private=(apt-get -q -o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null
         -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null
         -o Dir::State::Lists="$apt/lists" -o Dir::State::Status=/dev/null -o Dir::Cache="$apt/cache"
         -o Acquire::Languages=none -o APT::Sandbox::User=root)
-    (cd "$apt/package" && quietly "${private[@]}" update &&
-        quietly "${private[@]}" download libonnxruntime-dev && dpkg -x libonnxruntime-dev_*.deb .) || return
+    quietly "${private[@]}" update || true # one mirror of several may fail; the download decides
+    (cd "$apt/package" && quietly "${private[@]}" download libonnxruntime-dev && dpkg -x libonnxruntime-dev_*.deb .) || return
     rm -rf "$include"
     mv "$apt/package/usr/include/onnxruntime" "$include"
     rm -rf "$apt"

@@ -7,8 +7,6 @@
 #include "export/graph.h"
 
 #include <float.h>
-#include <math.h>
-#include <stddef.h>
 
 /* ---- constants ------------------------------------------------------------------------------- */
 

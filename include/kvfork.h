@@ -219,7 +219,7 @@ typedef struct kvf_outputs {
  * out      may be NULL if no entry wants anything
  * Cost     the new tokens, each against its own path; memory is bounded by the tree's
  *          options however large n is. Nodes held by nobody and least recently used
- *          make room
+ *          make room, in a large tree some at a time
  * Errors   KVF_ERR_ARG (a token, a parent, a head the model lacks, a path longer than
  *          the context), KVF_ERR_STALE, KVF_ERR_FULL, KVF_ERR_ENGINE; no new node then
  *          exists, no held one has gone, nodes and outputs are undefined */

@@ -135,14 +135,18 @@ uint32_t kvf_nodes_ancestor(const kvf_tree *t, uint32_t node, uint32_t depth)
     }
 }
 
-uint32_t kvf_nodes_runs(const kvf_tree *t, uint32_t node, kvf_run *runs)
+uint32_t kvf_nodes_runs(const kvf_tree *t, uint32_t node, kvf_run *runs, uint32_t most)
 {
     uint32_t n = 0;
-    for (uint32_t i = node; i; i = t->nodes[t->nodes[i].run_head].parent) n++;
-    uint32_t at = n;
-    for (uint32_t i = node; runs && i; i = t->nodes[t->nodes[i].run_head].parent) {
+    for (uint32_t i = node; i; i = t->nodes[t->nodes[i].run_head].parent) {
         uint32_t head = t->nodes[i].run_head;
-        runs[--at] = (kvf_run){.first = kvf_tree_slot(head), .count = i - head + 1};
+        if (n == most) return most + 1;
+        runs[n++] = (kvf_run){.first = kvf_tree_slot(head), .count = i - head + 1};
+    }
+    for (uint32_t i = 0; i < n / 2; i++) {
+        kvf_run swap = runs[i];
+        runs[i] = runs[n - 1 - i];
+        runs[n - 1 - i] = swap;
     }
     return n;
 }
@@ -292,11 +296,30 @@ static void evict(kvf_tree *t)
     t->evicted++;
 }
 
+/* A path falls from its end on. Taken back one by one, its places would be used again backwards,
+ * and a new path would lie in pieces of one token; so some are taken at a time. */
+static void make_room(kvf_tree *t)
+{
+    enum { MOST = 64, SHARE = 64 }; /* at most so many, and of the tree's tokens one in so many */
+    uint32_t n = t->max_tokens / SHARE < MOST ? t->max_tokens / SHARE : MOST;
+    do evict(t);
+    while (n-- > 1 && t->evictable);
+}
+
+/* The place behind its parent's, if it is free. A first child else starts where the last node went,
+ * with the places behind that one mostly free; further children, of which most never grow, start
+ * at the other end of the list, so that they do not lie in a path's way. */
+static uint32_t place_for_child(const kvf_tree *t, uint32_t parent)
+{
+    uint32_t next = parent + 1;
+    if (next <= t->max_tokens && !t->nodes[next].depth) return next;
+    return childless(&t->nodes[parent]) ? t->free.head : t->free.tail;
+}
+
 uint32_t kvf_nodes_add(kvf_tree *t, uint32_t parent, int32_t token)
 {
-    if (t->free.head == none) evict(t);
-    uint32_t next = parent + 1;
-    uint32_t node = next <= t->max_tokens && !t->nodes[next].depth ? next : t->free.head;
+    if (t->free.head == none) make_room(t);
+    uint32_t node = place_for_child(t, parent);
     list_remove(t, &t->free, node);
 
     kvf_tree_node *n = &t->nodes[node], *p = &t->nodes[parent];

@@ -2,18 +2,16 @@
  *
  * Rows are collected until the buffers of the pass are full, in rows or in runs; then the pass
  * runs and the next one begins. A row names the slots that it may see by a list of runs. A chain
- * of rows shares the list of its last one: an earlier row sees the first so many slots of it.
- * Lists are made only when the pass is complete and it is known which rows are last of a chain;
- * until then their sizes are counted, so that they are sure to fit.
+ * of rows shares one list, which grows with it: an earlier row sees the first so many slots. A
+ * branch copies the list up to its parent, from a row that has it; only the first row on a path
+ * walks the path.
  *
  * Without cache a path is a chain from the root in slots of its own, which nobody reads after the
  * pass. Several paths run in one pass where they fit; they never share a row. A path longer than
  * a pass takes several, one behind the other. */
 #include "tree.h"
 
-/* kvf_row.first_run until the lists are made: no index of a run is that large. */
-#define LAST      UINT32_MAX
-#define HAS_CHILD (UINT32_MAX - 1)
+#include <string.h>
 
 /* pass.mark without cache; all COVER_NO between calls. */
 enum { COVER_NO = 0, COVERED = 1, WRITTEN = 2 };
@@ -46,47 +44,87 @@ static int32_t row_of(const kvf_tree *t, uint32_t node)
     return row < t->pass.n_rows && t->pass.row_node[row] == node ? (int32_t)row : -1;
 }
 
-/* Give every chain its list. Backwards, so that the last row of a chain comes first and hands its
- * list up to the rows before it. */
-static void list_runs(kvf_tree *t)
+/* A row of the pass whose list begins with the runs of the path to a node: the node's own, or that
+ * of the row before, if it is the node's child; or -1. */
+static int32_t row_with_path(const kvf_tree *t, uint32_t node)
+{
+    const kvf_pass_buffers *p = &t->pass;
+    int32_t row = row_of(t, node);
+    if (row >= 0 || p->n_rows == 0) return row;
+    uint32_t before = p->n_rows - 1;
+    return t->nodes[p->row_node[before]].parent == node ? (int32_t)before : -1;
+}
+
+/* Begin a list with the runs of the path to a node, which may be the root: how many, or more than
+ * fit. The last run may have grown since with another child: it is cut. */
+static uint32_t begin_list(const kvf_tree *t, uint32_t node)
+{
+    const kvf_pass_buffers *p = &t->pass;
+    kvf_run *list = p->runs + p->n_runs;
+    uint32_t room = p->max_runs - p->n_runs;
+    int32_t row = row_with_path(t, node);
+    if (row < 0) return kvf_nodes_runs(t, node, list, room);
+    const kvf_row *from = &p->rows[row];
+    uint32_t owner = p->row_node[row];
+    uint32_t n = from->n_runs - (owner != node && t->nodes[owner].run_head == owner);
+    if (n == 0 || n > room) return n;
+    memcpy(list, p->runs + from->first_run, n * sizeof *list);
+    list[n - 1].count = node - t->nodes[node].run_head + 1;
+    return n;
+}
+
+/* Give the next row its list, at best its parent's with one more slot. False: no room. */
+static bool list_runs(kvf_tree *t, uint32_t node, int32_t parent, kvf_row *row)
 {
     kvf_pass_buffers *p = &t->pass;
-    uint32_t used = 0;
-    for (uint32_t i = p->n_rows; i-- > 0;) {
-        kvf_row *row = &p->rows[i];
-        if (row->first_run == LAST) {
-            row->first_run = used;
-            used += kvf_nodes_runs(t, p->row_node[i], p->runs + used);
+    const kvf_tree_node *n = &t->nodes[node];
+    bool starts = n->run_head == node;
+    if (parent >= 0 && !p->extended[parent]) {
+        const kvf_row *above = &p->rows[parent];
+        bool last = above->first_run + above->n_runs == p->n_runs;
+        if (!starts || (last && p->n_runs < p->max_runs)) {
+            row->first_run = above->first_run;
+            row->n_runs = above->n_runs + starts;
+            if (starts)
+                p->runs[p->n_runs++] = (kvf_run){.first = kvf_tree_slot(node), .count = 1};
+            else
+                p->runs[above->first_run + above->n_runs - 1].count++;
+            p->extended[parent] = true;
+            return true;
         }
-        if (row->parent >= 0 && p->rows[row->parent].first_run == HAS_CHILD)
-            p->rows[row->parent].first_run = row->first_run;
     }
+    uint32_t runs = begin_list(t, n->parent), room = p->max_runs - p->n_runs;
+    if (runs > room || runs + starts > room) return false;
+    row->first_run = p->n_runs;
+    row->n_runs = runs + starts;
+    p->n_runs += row->n_runs;
+    kvf_run *end = &p->runs[p->n_runs - 1];
+    if (starts)
+        *end = (kvf_run){.first = kvf_tree_slot(node), .count = 1};
+    else
+        end->count++;
+    return true;
 }
 
 kvf_status kvf_pass_add(kvf_tree *t, uint32_t node, const kvf_outputs *out, kvf_error *err)
 {
     kvf_pass_buffers *p = &t->pass;
-    const kvf_tree_node *n = &t->nodes[node];
-    int32_t parent = row_of(t, n->parent);
-    uint32_t runs =
-        parent < 0 ? kvf_nodes_runs(t, node, NULL) : p->rows[parent].n_runs + (n->run_head == node);
-    bool goes_on = parent >= 0 && p->rows[parent].first_run == LAST;
-    uint32_t more = goes_on ? runs - p->rows[parent].n_runs : runs;
-    if (p->n_rows == t->limits.rows || p->n_runs + more > p->max_runs) {
+    kvf_row lists;
+    int32_t parent = row_of(t, t->nodes[node].parent);
+    if (p->n_rows == t->limits.rows || !list_runs(t, node, parent, &lists)) {
         kvf_status status = kvf_pass_run(t, true, err);
         if (status) return status;
         parent = -1;
-        more = runs;
+        list_runs(t, node, parent, &lists); /* any one path fits */
     }
-    if (parent >= 0) p->rows[parent].first_run = HAS_CHILD;
     p->mark[node] = p->n_rows;
-    p->n_runs += more;
+    p->extended[p->n_rows] = false;
     kvf_row *row = push_row(t, node, out);
     row->slot = kvf_tree_slot(node);
     row->parent = parent;
-    row->first_run = LAST;
-    row->n_runs = runs;
-    row->stored = n->used != 0;
+    row->first_run = lists.first_run;
+    row->n_runs = lists.n_runs;
+    row->stored = t->nodes[node].used != 0;
     return KVF_OK;
 }
 
@@ -147,7 +185,6 @@ kvf_status kvf_pass_run(kvf_tree *t, bool keep, kvf_error *err)
 {
     kvf_pass_buffers *p = &t->pass;
     if (p->n_rows == 0) return KVF_OK;
-    if (!t->no_cache) list_runs(t);
     kvf_pass pass = {
         .rows = p->rows, .runs = p->runs, .n_rows = p->n_rows, .n_runs = p->n_runs, .keep = keep};
     kvf_pass_outputs out;

@@ -17,6 +17,7 @@ static void place_arrays(kvf_tree *t, kvf_block *b)
     t->chain = kvf_place(b, t->max_chain, sizeof *t->chain);
     p->rows = kvf_place(b, rows, sizeof *p->rows);
     p->row_node = kvf_place(b, rows, sizeof *p->row_node);
+    p->extended = kvf_place(b, rows, sizeof *p->extended);
     p->runs = kvf_place(b, p->max_runs, sizeof *p->runs);
     p->path = kvf_place(b, t->no_cache ? t->limits.depth : 0, sizeof *p->path);
     p->mark = kvf_place(b, t->n_buckets, sizeof *p->mark);
@@ -47,7 +48,7 @@ static void set_sizes(kvf_tree *t, const kvf_model *model, uint32_t max_tokens, 
     /* A pass, or without cache a whole path, which would else be computed again for every part. */
     t->max_chain = t->no_cache ? t->limits.depth : t->limits.rows;
     /* Any one path fits; beyond that, branches of this many pieces on average. */
-    enum { RUNS_PER_ROW = 16 };
+    enum { RUNS_PER_ROW = 64 };
     t->pass.max_runs = t->limits.depth + RUNS_PER_ROW * t->limits.rows;
     t->n_buckets = 4;
     while (t->n_buckets < 2 * ((uint64_t)max_tokens + 1)) t->n_buckets *= 2;

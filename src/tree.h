@@ -77,6 +77,7 @@ typedef struct kvf_pass_buffers {
     uint32_t max_runs;
     kvf_row *rows;              /* [limits.rows] */
     uint32_t *row_node;         /* [limits.rows] */
+    bool *extended;             /* [limits.rows] another row goes on with the row's list of runs */
     float **head[KVF_HEADS];    /* [limits.rows] where outputs go */
     kvf_run *runs;              /* [max_runs] */
     uint32_t *path;             /* [limits.depth] nodes of one path; no-cache trees only */
@@ -130,8 +131,9 @@ void kvf_nodes_discard(kvf_tree *t, uint32_t node);
 bool kvf_nodes_kept(const kvf_tree *t, uint32_t node);
 /* The ancestor at that depth, or the node itself. */
 uint32_t kvf_nodes_ancestor(const kvf_tree *t, uint32_t node, uint32_t depth);
-/* Runs of the path to a node, in order of depth, into runs unless it is NULL; returns how many. */
-uint32_t kvf_nodes_runs(const kvf_tree *t, uint32_t node, kvf_run *runs);
+/* Runs of the path to a node, in order of depth; returns how many, or most + 1 if there are more.
+ */
+uint32_t kvf_nodes_runs(const kvf_tree *t, uint32_t node, kvf_run *runs, uint32_t most);
 
 /* ---- pass.c ---------------------------------------------------------------------------------- */
 

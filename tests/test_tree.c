@@ -660,8 +660,47 @@ static void branches_that_grow_in_turn_are_long_runs(void **state)
     }
     for (int b = 0; b < BRANCHES; b++) {
         kvf_run runs[80];
-        uint32_t n = kvf_nodes_runs(t, kvf_nodes_find(t, tips[b]), runs);
+        uint32_t n = kvf_nodes_runs(t, kvf_nodes_find(t, tips[b]), runs, 80);
         if (n > 3) fail_msg("branch %d lies in %u pieces", b, n);
+    }
+    kvf_tree_destroy(t);
+}
+
+/* Candidates of which one goes on: the others do not lie in its way. */
+static void the_path_beside_many_candidates_is_long_runs(void **state)
+{
+    (void)state;
+    enum { CANDIDATES = 16, STEPS = 200 };
+    kvf_tree *t = tree_of(2 * CANDIDATES * STEPS, false);
+    kvf_node tip = KVF_ROOT, nodes[CANDIDATES];
+    for (int s = 0; s < STEPS; s++) {
+        kvf_entry e[CANDIDATES];
+        for (int b = 0; b < CANDIDATES; b++) e[b] = (kvf_entry){b, -1, tip, 0};
+        eval(t, e, CANDIDATES, nodes, NULL);
+        tip = nodes[0];
+    }
+    kvf_run runs[STEPS];
+    uint32_t n = kvf_nodes_runs(t, kvf_nodes_find(t, tip), runs, STEPS);
+    if (n > 3) fail_msg("%d tokens lie in %u pieces", STEPS, n);
+    kvf_tree_destroy(t);
+}
+
+/* The places of an old path are used again in its order, not from its end on. */
+static void a_path_in_place_of_an_old_one_is_long_runs(void **state)
+{
+    (void)state;
+    enum { N = 2048 };
+    kvf_tree *t = tree_of(N, false);
+    for (int32_t round = 0; round < 3; round++) {
+        kvf_node tip = KVF_ROOT;
+        for (int32_t i = 0; i < N; i++) {
+            kvf_entry e = {i ? i % VOCAB : round, -1, tip, 0};
+            assert_int_equal(kvf_eval(t, &e, 1, &tip, NULL, NULL), KVF_OK);
+        }
+        validate(t);
+        static kvf_run runs[N];
+        uint32_t n = kvf_nodes_runs(t, kvf_nodes_find(t, tip), runs, N);
+        if (n > N / 16) fail_msg("round %d: %d tokens lie in %u pieces", round, N, n);
     }
     kvf_tree_destroy(t);
 }
@@ -742,6 +781,8 @@ int main(void)
         cmocka_unit_test_setup(without_cache_only_wanted_paths_run, set_up),
         cmocka_unit_test_setup(a_graph_without_past_gets_whole_paths, set_up),
         cmocka_unit_test_setup(branches_that_grow_in_turn_are_long_runs, set_up),
+        cmocka_unit_test_setup(the_path_beside_many_candidates_is_long_runs, set_up),
+        cmocka_unit_test_setup(a_path_in_place_of_an_old_one_is_long_runs, set_up),
         cmocka_unit_test_setup(a_chain_hands_over_one_list_of_runs, set_up),
         cmocka_unit_test_setup(nothing_moves_and_nothing_is_allocated, set_up),
     };

@@ -64,8 +64,8 @@ static void search_line(const kvf_model *model, const json_t *record, uint32_t b
     trigo_search_options o = TRIGO_SEARCH_DEFAULTS;
     o.batch = batch;
     o.c_puct = json_number_value(json_object_get(record, "c_puct"));
-    if (trigo_json_game(&game, record, &err) || trigo_policy_create(&policy, model, NULL, &err))
-        die(err.msg);
+    if (trigo_json_game(&game, record, &err)) die(err.msg);
+    if (trigo_policy_create(&policy, model, NULL, &err)) die(err.msg);
     trigo_evaluator e = trigo_policy_evaluator(policy);
     if (trigo_search_create(&s, game, &e, &o, &err)) die(err.msg);
     double start = kvf_now();

@@ -29,8 +29,7 @@ typedef struct bench_options {
     const char *path;        /* of the model */
     kvf_model_options model; /* engine and threads are set per variant */
     const char *engines[BENCH_MAX];
-    size_t
-        n_engines; /* 0: those that can run the model; the first is what others are compared with */
+    size_t n_engines; /* 0: those that can run the model; others are compared with the first */
     bool modes[BENCH_MODES]; /* none: all that a case has */
     const char *suite;       /* NULL: the lists below make the cases */
     bench_list prompt, generate, depth, parallel, threads;
@@ -46,19 +45,19 @@ typedef struct bench_row {
     bench_mode mode;
     uint32_t threads, batch, prompt, generated, depth;
     double ttft_s; /* the prompt's call, up to its last row's logits; 0 if there is no prompt */
-    double tpot_p50_s, tpot_p90_s,
-        tpot_p99_s;      /* of generating calls, each one token per sequence */
+    /* of generating calls, each one token per sequence */
+    double tpot_p50_s, tpot_p90_s, tpot_p99_s;
     double total_s;      /* of all calls after the prefix */
     double tokens_per_s; /* new tokens of all sequences over total_s */
     double speedup;      /* total of the first engine without cache over this one's; 0: not known */
     double limit_share;  /* what reading weights and cache and multiplying would take at this
-                            machine's  best, over what it took; 0: not known */
+                            machine's best, over what it took; 0: not known */
     double fork_s;       /* fork mode: of one fork of the prefix, without its first token */
-    uint64_t cache_bytes, formula_bytes; /* taken; 2 * layers * batch * KV heads * length * head_dim
-                                          * element */
-    uint64_t peak_bytes;                 /* resident size of the process, at most, up to this row */
-    double copied_per_token,
-        graph_copied_per_token; /* bytes; the graph's are computed, not measured */
+    uint64_t cache_bytes;   /* taken */
+    uint64_t formula_bytes; /* 2 * layers * batch * KV heads * length * head_dim * element */
+    uint64_t peak_bytes;    /* resident size of the process, at most, up to this row */
+    /* bytes; the graph's are computed, not measured */
+    double copied_per_token, graph_copied_per_token;
     uint64_t moved_buffers;
     double difference; /* largest of a logit against the first variant of the case; -1: it is the
                           first */
@@ -94,8 +93,8 @@ kvf_status bench_report(const bench_result *result, const char *path, kvf_error 
 
 /* ---- stats.c --------------------------------------------------------------------------------- */
 
-/* The value below which a share q of x [n] lies, between neighbours linearly; sorts x. 0 if n is 0.
- */
+/* The value below which a share q of x [n] lies, between neighbours linearly; sorts x. 0 if n is
+ * 0. */
 double bench_quantile(double *x, size_t n, double q);
 
 /* ---- cases.c --------------------------------------------------------------------------------- */

@@ -35,7 +35,7 @@ typedef struct bench {
     double *steps;          /* [most generated tokens] of the run under way */
     float *logits;          /* [most sequences][vocab] of the last call */
     float *reference[2];    /* the same of the first variant, and of the first in fork mode, whose
-                               tokens are    its own */
+                               tokens are its own */
     uint64_t done, planned; /* runs, for progress */
 } bench;
 

@@ -43,8 +43,8 @@ typedef struct cmd_option {
 } cmd_option;
 
 typedef struct cmd_options {
-    const char *command, *usage, *about,
-        *examples; /* about and examples end with a newline, or are NULL */
+    const char *command, *usage;
+    const char *about, *examples; /* end with a newline, or are NULL */
     cmd_option list[48];
     size_t n;
     const char *given[4]; /* words that are no options */
@@ -77,13 +77,13 @@ typedef struct cmd_tokens {
     int32_t *ids; /* [n]; free with cmd_tokens_free */
     size_t n;
 } cmd_tokens;
-/* "1,2,3" or "@FILE" with ids between commas or white space. KVF_ERR_ARG, KVF_ERR_IO, KVF_ERR_NOMEM
- */
+/* "1,2,3" or "@FILE" with ids between commas or white space. KVF_ERR_ARG, KVF_ERR_IO,
+ * KVF_ERR_NOMEM */
 kvf_status cmd_tokens_read(cmd_tokens *out, const char *text, kvf_error *err);
 void cmd_tokens_free(cmd_tokens *tokens);
 
-/* Whether a tokenizer name is known: only "ascii" is, where a token is a byte below the vocabulary.
- */
+/* Whether a tokenizer name is known: only "ascii" is, where a token is a byte below the
+ * vocabulary. */
 kvf_status cmd_tokenizer_check(const char *name, kvf_error *err);
 kvf_status cmd_encode_ascii(cmd_tokens *out, const char *text, uint32_t vocab, kvf_error *err);
 

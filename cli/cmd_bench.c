@@ -1,5 +1,4 @@
-/* cmd_bench.c - kvfork bench: what the cache is worth, as a table and a page.
- */
+/* cmd_bench.c - kvfork bench: what the cache is worth, as a table and a page. */
 #include "bench/bench.h"
 #include "cmd.h"
 
@@ -94,24 +93,24 @@ int cmd_bench(int argc, char **argv)
                        .depth = {{0}, 1},
                        .parallel = {{1}, 1}};
     texts t = {.format = "md"};
-    cmd_options list = {.command = "bench",
-                        .usage = "MODEL [--suite NAME | -p LIST -n LIST -d LIST] [options]",
-                        .about = "Measure a model without and with its cache, over engines, "
-                                 "lengths and batches. What is compared\n"
-                                 "runs in turn and in alternating order; figures are medians. "
-                                 "Interrupted, it shows what it has.\n",
-                        .examples =
-                            "  kvfork bench model.onnx --suite headline --report report.html\n"
-                            "  kvfork bench model.onnx -p 128 -n 64 -d 0,512 -np 1,8 --engines "
-                            "ort,native -t 2 -o json\n",
-                        .max_given = 1};
+    cmd_options list = {
+        .command = "bench",
+        .usage = "MODEL [--suite NAME | -p LIST -n LIST -d LIST] [options]",
+        .about =
+            "Measure a model without and with its cache, over engines, lengths and batches. What is compared\n"
+            "runs in turn and in alternating order; figures are medians. Interrupted, it shows what it has.\n",
+        .examples =
+            "  kvfork bench model.onnx --suite headline --report report.html\n"
+            "  kvfork bench model.onnx -p 128 -n 64 -d 0,512 -np 1,8 --engines ort,native -t 2 -o json\n",
+        .max_given = 1};
     const cmd_option own[] = {
         {"suite", 0, CMD_TEXT, &o.suite, "NAME",
-         "headline: time to generate 10, 50, 100, 200 tokens\ngrid: lengths 128 "
-         "to 2,048 x 1, 4, 8, 16 sequences\n"
-         "scaling: over length and over batch\nmemory: bytes taken and copied, "
-         "buffers that stay\n"
-         "fork: steps of 1, 8, 32, 64 branches on 128 tokens\nall: these five"},
+         "headline: time to generate 10, 50, 100, 200 tokens\n"
+         "grid: lengths 128 to 2,048 x 1, 4, 8, 16 sequences\n"
+         "scaling: over length and over batch\n"
+         "memory: bytes taken and copied, buffers that stay\n"
+         "fork: steps of 1, 8, 32, 64 branches on 128 tokens\n"
+         "all: these five"},
         {"n-prompt", 'p', CMD_TEXT, &t.prompt, "LIST",
          "prompt lengths, each a test pp (default 512)"},
         {"n-gen", 'n', CMD_TEXT, &t.generate, "LIST",
@@ -123,8 +122,8 @@ int cmd_bench(int argc, char **argv)
          "threads of a forward pass (default: all processors)"},
         {"repetitions", 'r', CMD_COUNT, &o.repetitions, "N", "samples of everything (default 5)"},
         {"engines", 0, CMD_TEXT, &t.engines, "LIST",
-         "engines side by side; the others are compared with the\nfirst "
-         "(default: ort and native, as far as they run it)"},
+         "engines side by side; the others are compared with the\n"
+         "first (default: ort and native, as far as they run it)"},
         {"modes", 0, CMD_TEXT, &t.modes, "LIST",
          "of nocache,cache,fork (default: what a test has)"},
         {"output", 'o', CMD_TEXT, &t.format, "FORMAT",

@@ -366,17 +366,16 @@ static int check(check_options *o, const cmd_options *list, const char *path)
 int cmd_check(int argc, char **argv)
 {
     check_options o = {.paths = 8, .length = 48};
-    cmd_options list = {.command = "check",
-                        .usage = "MODEL [--against ENGINE | --expected DIR] [options]",
-                        .about = "Compare what an engine computes through its cache, in pieces and "
-                                 "with branches, with another\n"
-                                 "engine that recomputes every path without cache, or with "
-                                 "recorded logits. Exit status 3 if\n"
-                                 "logits differ by more than the tolerance.\n",
-                        .examples =
-                            "  kvfork check model.onnx --against ort\n"
-                            "  kvfork check model.onnx --precision q8 --answers heldout.txt\n",
-                        .max_given = 1};
+    cmd_options list = {
+        .command = "check",
+        .usage = "MODEL [--against ENGINE | --expected DIR] [options]",
+        .about =
+            "Compare what an engine computes through its cache, in pieces and with branches, with another\n"
+            "engine that recomputes every path without cache, or with recorded logits. Exit status 3 if\n"
+            "logits differ by more than the tolerance.\n",
+        .examples = "  kvfork check model.onnx --against ort\n"
+                    "  kvfork check model.onnx --precision q8 --answers heldout.txt\n",
+        .max_given = 1};
     const cmd_option own[] = {
         {"against", 0, CMD_TEXT, &o.against, "ENGINE",
          "the judge, in the file's precision (default: ort where it is\n"
@@ -385,14 +384,14 @@ int cmd_check(int argc, char **argv)
          "recorded logits instead: expected.json (vocab, tokens,\n"
          "branch_at, branch_a, branch_b) and logits.f32"},
         {"answers", 0, CMD_TEXT, &o.answers, "FILE",
-         "also ask each line's question, up to =, and count exact\nanswers of greedy decoding "
-         "(token id = byte)"},
+         "also ask each line's question, up to =, and count exact\n"
+         "answers of greedy decoding (token id = byte)"},
         {"paths", 0, CMD_COUNT, &o.paths, "N", "random paths, each with two branches (default 8)"},
         {"length", 0, CMD_COUNT, &o.length, "N", "tokens of a path at most (default 48)"},
         {"seed", 0, CMD_SEED, &o.seed, "N", "of paths, cuts and branches (default 0)"},
         {"tolerance", 0, CMD_REAL, &o.tolerance, "T",
-         "largest difference of a logit (default 1e-3; smaller\nprecisions are reported, not "
-         "judged)"},
+         "largest difference of a logit (default 1e-3; smaller\n"
+         "precisions are reported, not judged)"},
         {"json", 0, CMD_FLAG, &o.json, NULL, "one JSON object on stdout"},
     };
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) cmd_add(&list, own[i]);

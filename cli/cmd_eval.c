@@ -105,17 +105,16 @@ static kvf_status eval(const char *path, eval_options *o, kvf_error *err)
 int cmd_eval(int argc, char **argv)
 {
     eval_options o = {0};
-    cmd_options list = {.command = "eval",
-                        .usage =
-                            "MODEL --tokens LIST [--branch POS:LIST]... --logits FILE [options]",
-                        .about = "Write the logits of a sequence and of branches of it: raw "
-                                 "little-endian float32 rows of the\n"
-                                 "vocabulary's width, one per token of the trunk, then of each "
-                                 "branch in turn. A branch\n"
-                                 "continues after the first POS tokens of the trunk.\n",
-                        .examples = "  kvfork eval model.onnx --tokens 5,9,2,7 --branch 2:4,4 "
-                                    "--branch 3:8 --logits rows.f32\n",
-                        .max_given = 1};
+    cmd_options list = {
+        .command = "eval",
+        .usage = "MODEL --tokens LIST [--branch POS:LIST]... --logits FILE [options]",
+        .about =
+            "Write the logits of a sequence and of branches of it: raw little-endian float32 rows of the\n"
+            "vocabulary's width, one per token of the trunk, then of each branch in turn. A branch\n"
+            "continues after the first POS tokens of the trunk.\n",
+        .examples =
+            "  kvfork eval model.onnx --tokens 5,9,2,7 --branch 2:4,4 --branch 3:8 --logits rows.f32\n",
+        .max_given = 1};
     const cmd_option own[] = {
         {"tokens", 0, CMD_TEXT, &o.tokens, "LIST", "the trunk: 1,2,3 or @FILE"},
         {"branch", 0, CMD_TEXTS, &o.branches, "POS:LIST", "a branch; may be given again"},

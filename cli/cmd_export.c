@@ -9,20 +9,17 @@
 static const char about[] =
     "Write a decoder as ONNX, with inputs and outputs for its key/value cache: input_ids,\n"
     "position_ids, past_key_0, past_value_0, ... -> logits, present_key_0, present_value_0, ...\n"
-    "Batch, new tokens and past are of any length, past 0 included. Nothing is traced: the graph "
-    "is\n"
+    "Batch, new tokens and past are of any length, past 0 included. Nothing is traced: the graph is\n"
     "built from config.json, so a checkpoint of a known family either exports as it is or is\n"
     "refused by the name of what is not known.\n"
     "\n"
     "DIR is a folder with config.json and model.safetensors, or its shards and their index:\n"
-    "gpt2, llama, mistral, qwen2 or qwen3, in float32, float16 or bfloat16. Weights beyond 2 GB "
-    "go\n"
+    "gpt2, llama, mistral, qwen2 or qwen3, in float32, float16 or bfloat16. Weights beyond 2 GB go\n"
     "to FILE.onnx.data. A file appears when it is whole; a failure leaves what was there.\n";
 
 static const char examples[] =
     "  kvfork export models/adder/hf --tokenizer ascii -o adder.onnx\n"
-    "  kvfork export --synthetic gpt2:layers=4,heads=4,vocab=1000,context=512,tied=0 -o "
-    "small.onnx\n"
+    "  kvfork export --synthetic gpt2:layers=4,heads=4,vocab=1000,context=512,tied=0 -o small.onnx\n"
     "  kvfork export --synthetic llama:heads=32,kv_heads=8,hidden=2048 --dtype f16 -o big.onnx\n"
     "  kvfork export --parts trigo models/trigo -o policy\n";
 

@@ -168,13 +168,14 @@ int cmd_info(int argc, char **argv)
 {
     bool json = false;
     kvf_model_options options = {0};
-    cmd_options list = {.command = "info",
-                        .usage = "MODEL [--json] [options]",
-                        .about = "Say what a model is: its dimensions, inputs and outputs, "
-                                 "operators, cache, and which engine\n"
-                                 "would run it and why.\n",
-                        .examples = "  kvfork info models/adder/adder.onnx\n",
-                        .max_given = 1};
+    cmd_options list = {
+        .command = "info",
+        .usage = "MODEL [--json] [options]",
+        .about =
+            "Say what a model is: its dimensions, inputs and outputs, operators, cache, and which engine\n"
+            "would run it and why.\n",
+        .examples = "  kvfork info models/adder/adder.onnx\n",
+        .max_given = 1};
     cmd_add(&list, (cmd_option){"json", 0, CMD_FLAG, &json, NULL, "one JSON object on stdout"});
     cmd_add_model(&list, &options);
     int status = cmd_parse(&list, argc, argv);

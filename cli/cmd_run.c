@@ -180,23 +180,23 @@ static void finish(runner *r)
 int cmd_run(int argc, char **argv)
 {
     run_options o = {.n = 64};
-    cmd_options list = {.command = "run",
-                        .usage = "MODEL (--prompt TEXT | --tokens LIST) [-n N] [options]",
-                        .about = "Generate tokens behind a prompt. Tokens go to stdout as they are "
-                                 "chosen, as text where the\n"
-                                 "model's metadata or --tokenizer names a tokenizer, else as ids; "
-                                 "what it cost goes to stderr.\n",
-                        .examples = "  kvfork run models/adder/adder.onnx --prompt \"123+456=\"\n"
-                                    "  kvfork run model.onnx --tokens 1,15,7 -n 100 --temperature "
-                                    "0.8 --top-p 0.95 --seed 7\n",
-                        .max_given = 1};
+    cmd_options list = {
+        .command = "run",
+        .usage = "MODEL (--prompt TEXT | --tokens LIST) [-n N] [options]",
+        .about =
+            "Generate tokens behind a prompt. Tokens go to stdout as they are chosen, as text where the\n"
+            "model's metadata or --tokenizer names a tokenizer, else as ids; what it cost goes to stderr.\n",
+        .examples =
+            "  kvfork run models/adder/adder.onnx --prompt \"123+456=\"\n"
+            "  kvfork run model.onnx --tokens 1,15,7 -n 100 --temperature 0.8 --top-p 0.95 --seed 7\n",
+        .max_given = 1};
     const cmd_option own[] = {
         {"prompt", 'p', CMD_TEXT, &o.prompt, "TEXT", "text to begin with"},
         {"tokens", 0, CMD_TEXT, &o.tokens, "LIST", "token ids to begin with: 1,2,3 or @FILE"},
         {"n", 'n', CMD_COUNT, &o.n, "N", "tokens to generate at most (default 64)"},
         {"stop", 0, CMD_TEXTS, &o.stops, "ID",
-         "token that ends the run, not shown; may be given again\n(default: the model's "
-         "kvfork.eos)"},
+         "token that ends the run, not shown; may be given again\n"
+         "(default: the model's kvfork.eos)"},
         {"tokenizer", 0, CMD_TEXT, &o.tokenizer, "NAME",
          "ascii: token id = byte (default: the model's metadata)"},
         {"temperature", 0, CMD_REAL, &o.how.temperature, "T",

@@ -25,8 +25,8 @@ void cmd_add_model(cmd_options *o, kvf_model_options *m)
         {"cpu", 0, CMD_TEXT, &m->cpu, "LEVEL",
          "kernels of native: c, avx2, avx512, avx512x\n(default: the best here)"},
         {"names", 0, CMD_TEXT, &m->names, "MAP",
-         "roles of inputs and outputs whose names say nothing:\nrole=name,..., for example "
-         "past_key_0=k0"},
+         "roles of inputs and outputs whose names say nothing:\n"
+         "role=name,..., for example past_key_0=k0"},
         {"policy-head", 0, CMD_TEXT, &m->policy_head, "FILE",
          "ONNX file from hidden states to the policy"},
         {"value-head", 0, CMD_TEXT, &m->value_head, "FILE",

@@ -75,20 +75,18 @@ enum { KVF_HEADS = 4 };
  * struct: it tells a later library, with more fields, how many the caller knew. */
 typedef struct kvf_model_options {
     uint32_t struct_size;
-    uint32_t threads;      /* per forward pass; default: the processors this process may use */
-    const char *engine;    /* "native", "ort", "cuda"; "none" reads the file only; default "auto":
+    uint32_t threads;        /* per forward pass; default: the processors this process may use */
+    const char *engine;      /* "native", "ort", "cuda"; "none" reads the file only; default "auto":
                               native if the graph lifts into a plan, else ort */
-    const char *device;    /* "cpu" (default) or "cuda:N" */
-    const char *precision; /* of weights: "f32", "bf16", "q8", "q4"; default: the file's own */
-    const char *kv;        /* of cache rows: "f32", "bf16"; default: the file's own */
-    const char *cpu;       /* native kernels: "c", "avx2", "avx512"; default: the best here */
-    const char *names;     /* roles of inputs and outputs whose names say nothing, as
+    const char *device;      /* "cpu" (default) or "cuda:N" */
+    const char *precision;   /* of weights: "f32", "bf16", "q8", "q4"; default: the file's own */
+    const char *kv;          /* of cache rows: "f32", "bf16"; default: the file's own */
+    const char *cpu;         /* native kernels: "c", "avx2", "avx512"; default: the best here */
+    const char *names;       /* roles of inputs and outputs whose names say nothing, as
                               "input_ids=x,past_key_0=k0,present_key_0=nk0,logits=y" */
-    const char
-        *policy_head;       /* ONNX file from hidden states to the policy or the logits, if apart */
-    const char *value_head; /* ONNX file from hidden states to values, if apart */
-    const char
-        *ort_library; /* file of ONNX Runtime's library; default: as built, else the system's */
+    const char *policy_head; /* ONNX file from hidden states to policy or logits, if apart */
+    const char *value_head;  /* ONNX file from hidden states to values, if apart */
+    const char *ort_library; /* ONNX Runtime's library; default: as built, else the system's */
     /* Called now and then while weights are prepared, from the opening thread; may be NULL. */
     void (*progress)(void *user, const char *what, uint64_t done, uint64_t total);
     void *user;
@@ -148,9 +146,8 @@ typedef struct kvf_port {
     const char *const *dim_names; /* [rank] "" where fixed or unnamed */
 } kvf_port;
 typedef struct kvf_count {
-    const char
-        *name; /* of operators: "MatMul" or "com.microsoft::Attention"; of opsets: the domain */
-    uint64_t count; /* of nodes; of opsets: the version */
+    const char *name; /* "MatMul" or "com.microsoft::Attention"; of opsets: the domain */
+    uint64_t count;   /* of nodes; of opsets: the version */
 } kvf_count;
 KVF_API const kvf_port *kvf_model_input(const kvf_model *model, uint32_t i);
 KVF_API const kvf_port *kvf_model_output(const kvf_model *model, uint32_t i);
@@ -164,8 +161,8 @@ KVF_API const char *kvf_model_metadata(const kvf_model *model, const char *key);
 /* ---- tree ------------------------------------------------------------------------------------ */
 
 typedef struct kvf_tree kvf_tree;
-typedef uint64_t
-    kvf_node; /* index and generation: a stale handle is an error, never another node */
+/* Index and generation: a stale handle is an error, never another node. */
+typedef uint64_t kvf_node;
 #define KVF_ROOT ((kvf_node)0)
 
 /* Size of a tree. Zero means the default. */
@@ -260,19 +257,18 @@ KVF_API kvf_status kvf_node_depth(const kvf_tree *tree, kvf_node node, uint32_t 
 
 typedef struct kvf_tree_stats {
     uint64_t max_tokens;
-    uint64_t nodes;            /* now, without the root */
-    uint64_t held;             /* of these: held, or on the path to a held one */
-    uint64_t evictable;        /* nodes - held */
-    uint64_t evicted;          /* since creation */
-    uint64_t matched_tokens;   /* entries that found their node, and tokens walked by kvf_match */
-    uint64_t evaluated_tokens; /* rows computed */
-    double hit_rate;           /* matched / (matched + evaluated), 0 before the first */
-    uint64_t calls, passes;    /* of kvf_eval; of the engine */
-    uint64_t cache_bytes;      /* K and V rows, taken at creation */
-    uint64_t tree_bytes;       /* bookkeeping and the engine's buffers, taken at creation */
-    uint64_t runtime_bytes;    /* ONNX Runtime's arena, 0 if the engine has none */
-    uint64_t
-        copied_bytes; /* K and V moved by the engine: rows written to the store, pasts assembled */
+    uint64_t nodes;              /* now, without the root */
+    uint64_t held;               /* of these: held, or on the path to a held one */
+    uint64_t evictable;          /* nodes - held */
+    uint64_t evicted;            /* since creation */
+    uint64_t matched_tokens;     /* entries that found their node, and tokens walked by kvf_match */
+    uint64_t evaluated_tokens;   /* rows computed */
+    double hit_rate;             /* matched / (matched + evaluated), 0 before the first */
+    uint64_t calls, passes;      /* of kvf_eval; of the engine */
+    uint64_t cache_bytes;        /* K and V rows, taken at creation */
+    uint64_t tree_bytes;         /* bookkeeping and the engine's buffers, taken at creation */
+    uint64_t runtime_bytes;      /* ONNX Runtime's arena, 0 if the engine has none */
+    uint64_t copied_bytes;       /* K and V moved by the engine: rows stored, pasts assembled */
     uint64_t graph_copied_bytes; /* computed: what the graph itself copies from past to present */
     uint64_t moved_buffers;      /* times a cache buffer changed its address: always 0 */
     bool no_cache;

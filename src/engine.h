@@ -4,8 +4,7 @@
  * reports through err, and (native, cuda) never allocates after open.
  *
  *     slot   0    1    2    3    4    5    6        one path = runs of neighbouring slots:
- *           the  cat  sat  ran  off  .. down        root..down is {0,3} {6,1}
- */
+ *           the  cat  sat  ran  off  .. down        root..down is {0,3} {6,1} */
 #ifndef KVF_ENGINE_H
 #define KVF_ENGINE_H
 
@@ -20,11 +19,11 @@ typedef struct kvf_row {
     uint32_t position; /* 0 for a child of the root */
     uint32_t slot;     /* where its K and V lie or go */
     int32_t parent;    /* index of an earlier row of this pass, or -1 */
-    uint32_t
-        first_run;   /* what it sees: the first position + 1 slots of pass.runs[first_run ...], */
-    uint32_t n_runs; /* its own slot the last of them; rows of one path share one list of runs */
-    uint32_t want;   /* KVF_WANT of each head */
-    bool stored; /* its K and V are there already and stay as they are: only outputs are wanted */
+    /* what it sees: the first position + 1 slots of pass.runs[first_run ...], its own slot the last
+     * of them; rows of one path share one list of runs */
+    uint32_t first_run, n_runs;
+    uint32_t want; /* KVF_WANT of each head */
+    bool stored;   /* its K and V are there already and stay as they are: only outputs are wanted */
 } kvf_row;
 
 typedef struct kvf_pass {

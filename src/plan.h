@@ -4,8 +4,8 @@
  *   for each layer:
  *       h = attn_norm(x)
  *       q, k, v = h Wq + bq, h Wk + bk, h Wv + bv
- *       q, k = q_norm(q), k_norm(k) per head          (if there)
- *       q, k = rotary(q, position), rotary(k, position) (if there)
+ *       q, k = q_norm(q), k_norm(k) per head               (if there)
+ *       q, k = rotary(q, position), rotary(k, position)    (if there)
  *       store k, v; a = softmax(scale * q K^T, over the path) V
  *       x = x + (a Wo + bo)
  *       h = mlp_norm(x)
@@ -98,8 +98,7 @@ typedef struct kvf_stack {    /* a head over hidden states; no stages: the head 
 
 typedef struct kvf_plan {
     uint32_t layers, heads, kv_heads, head_dim, hidden, vocab;
-    uint32_t
-        context; /* rows of the position or rotary table, or what the file says; 0: unlimited */
+    uint32_t context; /* rows of the position or rotary table, or as the file says; 0: unlimited */
     kvf_matrix token_embedding; /* in = vocab, out = hidden */
     float embedding_scale;
     kvf_matrix position_embedding; /* in = rows, out = hidden; data NULL if none */

@@ -5,7 +5,7 @@
  *   0 ── 1:the ── 2:cat ── 3:sat ── 4:down [h]        slots   0    1    2    3   ..   60
  *                    │                                       the  cat  sat  down      ran
  *                    └──── 61:ran ┄┄ 62:off           node i has slot i - 1 today, but node and
- *                                └┄┄ 5:home           slot are different numbers: ask
+ *                                └┄┄ 5:home           slot are different numbers: see
  *                                                     kvf_tree_slot
  * Nodes 1 to 4 are one run: each took the place behind its parent's. 61 starts a run of its own,
  * and 62 goes on with it; 5 starts a third. Places to start at are handed out far from each other,
@@ -34,8 +34,8 @@
  * below it. Every step removes a node or moves one down once.
  *
  * Who is where: nodes.c nodes, rings and lists; tree.c creation and the calls about single nodes;
- * eval.c from batches to nodes; pass.c from nodes to rows; tree_check.c the rules above, for tests.
- */
+ * eval.c from batches to nodes; pass.c from nodes to rows; tree_check.c the rules above, for
+ * tests. */
 #ifndef KVF_TREE_H
 #define KVF_TREE_H
 
@@ -131,8 +131,7 @@ void kvf_nodes_discard(kvf_tree *t, uint32_t node);
 bool kvf_nodes_kept(const kvf_tree *t, uint32_t node);
 /* The ancestor at that depth, or the node itself. */
 uint32_t kvf_nodes_ancestor(const kvf_tree *t, uint32_t node, uint32_t depth);
-/* Runs of the path to a node, in order of depth; returns how many, or most + 1 if there are more.
- */
+/* Runs of the path to a node, in order of depth; returns how many, or most + 1 for more. */
 uint32_t kvf_nodes_runs(const kvf_tree *t, uint32_t node, kvf_run *runs, uint32_t most);
 
 /* ---- pass.c ---------------------------------------------------------------------------------- */

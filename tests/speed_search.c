@@ -1,5 +1,5 @@
-/* speed_search.c - what asking in batches costs and saves, on the reference searches: a tool, not a
- * test.
+/* speed_search.c - what asking in batches costs and saves, on the reference searches; no test.
+ *
  * usage: speed_search [ENGINE [THREADS [BATCH ...]]]
  *
  * For each batch size, over the searches of 50 simulations and more: the distance of the root's

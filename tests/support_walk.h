@@ -1,6 +1,4 @@
-/* support_walk.h - random calls on a tree, each row held against the same path computed from
- * nothing.
- */
+/* support_walk.h - random calls on a tree; each row is held against its path computed anew. */
 #ifndef SUPPORT_WALK_H
 #define SUPPORT_WALK_H
 

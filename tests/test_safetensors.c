@@ -1,5 +1,5 @@
-/* test_safetensors.c - checkpoints that lie about what they hold: each gets an error that names it.
- */
+/* test_safetensors.c - checkpoints that lie about what they hold: each gets an error that names
+ * it. */
 #include "export/safetensors.h"
 
 #include <jansson.h>

@@ -1,5 +1,4 @@
-/* test_sampler.c - choosing tokens: limits, ties, frequencies, repeatability, numbers that are
- * none. */
+/* test_sampler.c - choosing tokens: limits, ties, frequencies, repeatability, no-numbers. */
 #include "base.h"
 #include "rng.h"
 

@@ -229,8 +229,8 @@ static void equals_the_twin(void **state)
 
 /* ---- the worked example ---------------------------------------------------------------------- */
 
-/* 7x1x1 after b y 0, White to move; cells a b c 0 x y z. Values and priors as a network gave them.
- */
+/* 7x1x1 after b y 0, White to move; cells a b c 0 x y z. Values and priors as a network gave
+ * them. */
 static const struct {
     const char *moves; /* from there */
     double value;

@@ -420,8 +420,8 @@ static void cut_at_every_byte(void **state)
     }
 }
 
-/* Damaged texts, and bytes of no sense: an error with its place, or a game that writes and reads.
- */
+/* Damaged texts, and bytes of no sense: an error with its place, or a game that writes and
+ * reads. */
 static void garbage(void **state)
 {
     (void)state;

@@ -15,8 +15,8 @@
  * policy  evaluates all positions; its tree is what the counts of tokens are taken from
  * in      may be a file, a pipe or a terminal; read as it comes
  * out     flushed after every line
- * Errors  KVF_ERR_IO (reading, writing), KVF_ERR_NOMEM; what is wrong with a request is an answer
- */
+ * Errors  KVF_ERR_IO (reading, writing), KVF_ERR_NOMEM; what is wrong with a request is an
+ * answer */
 kvf_status trigo_analyze(trigo_policy *policy, int in, FILE *out, kvf_error *err);
 
 #endif

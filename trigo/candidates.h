@@ -1,8 +1,8 @@
 /* candidates.h - the moves that a policy chooses from, and the tree that their characters make.
  *
- *     moves  aa ab b0 Pass        a ── leaf of aa, ab      the model reads a move character by
- *                          prompt b ── leaf of b0          character, and two moves that begin
- * alike P ─ a ─ s ── of Pass     share what it read
+ *     moves  aa ab b0 Pass     prompt ─┬─ a    leaf of aa, ab      the model reads a move character
+ *                                      ├─ b    leaf of b0          by character, and two moves that
+ *                                      └─ P ── a ── s    of Pass   begin alike share what it read
  *
  * Each move gives all its characters but the last to the tree; what the model says at the leaf of
  * the last character is the move's own. Nodes are numbered depth first, a parent before its

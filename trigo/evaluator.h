@@ -27,8 +27,8 @@ typedef struct trigo_ask {
 
     /* what is wanted */
     bool want_value;
-    const trigo_candidates
-        *candidates; /* of the position, n >= 1: their priors are wanted; or NULL */
+    /* of the position, n >= 1: their priors are wanted; or NULL */
+    const trigo_candidates *candidates;
 
     /* the answer */
     double value;        /* set if wanted: above 0 if White is better, whoever is to move */

@@ -18,8 +18,8 @@ void trigo_game_destroy(trigo_game *game); /* NULL is fine */
 /* Play a move.
  *
  * Memory  the list of steps doubles when it is full
- * Errors  KVF_ERR_ARG: the move is not legal, in words ("'a0' is forbidden by ko"); KVF_ERR_NOMEM
- */
+ * Errors  KVF_ERR_ARG: the move is not legal, in words ("'a0' is forbidden by ko");
+ * KVF_ERR_NOMEM */
 kvf_status trigo_game_play(trigo_game *game, trigo_move move, kvf_error *err);
 
 bool trigo_game_undo(trigo_game *game); /* false: there is no step to take back */

@@ -22,21 +22,16 @@ static const char introduction[] =
 
 static const char rules[] =
     "\n"
-    "`trigo COMMAND --help` tells more. Data goes to stdout, words to stderr; the exit status is 0 "
-    "if\n"
+    "`trigo COMMAND --help` tells more. Data goes to stdout, words to stderr; the exit status is 0 if\n"
     "the work was done, 1 if it failed, 2 if it was asked for wrongly.\n"
     "\n"
-    "The game in short: Black begins; a stone is dropped on an empty cell, or one passes or "
-    "resigns.\n"
-    "Stones of a colour that touch along an axis are a group; a group without an empty cell beside "
-    "it\n"
-    "is taken off. A drop that leaves its own group without one is suicide and forbidden; so is "
-    "ko,\n"
+    "The game in short: Black begins; a stone is dropped on an empty cell, or one passes or resigns.\n"
+    "Stones of a colour that touch along an axis are a group; a group without an empty cell beside it\n"
+    "is taken off. A drop that leaves its own group without one is suicide and forbidden; so is ko,\n"
     "taking one stone back for one at once. Two passes end the game.\n"
     "\n"
     "A cell is written with one character for each axis: `a` `b` ... from the low end, `0` in the\n"
-    "middle, ... `y` `z` at the high end. On 5x5 the centre is 00 and the last corner zz; on "
-    "5x5x5\n"
+    "middle, ... `y` `z` at the high end. On 5x5 the centre is 00 and the last corner zz; on 5x5x5\n"
     "they are 000 and zzz.\n";
 
 static void print_help(FILE *out)

@@ -1,10 +1,11 @@
 /* models.h - a folder of ONNX files as a model of the game.
  *
- *   set      files                                                       cache
- *   decoder  decoder.onnx                                                yes   one decoder, both
- * heads cached   base_model_eval_extend.onnx, policy_head.onnx, value_head.onnx  yes   tokens over
- * a past base     base_model.onnx, policy_head.onnx, value_head.onnx          no    whole sequences
- * only
+ *   set      files                          cache
+ *   decoder  decoder.onnx                   yes     one decoder, both heads
+ *   cached   base_model_eval_extend.onnx,   yes     tokens over a past
+ *            policy_head.onnx, value_head.onnx
+ *   base     base_model.onnx,               no      whole sequences only
+ *            policy_head.onnx, value_head.onnx
  *
  * The first set whose files are all there is taken. What its files should be, the file says
  * (kvf_model_open reads the contract from it); that they fit together and to the game is checked

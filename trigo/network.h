@@ -3,8 +3,7 @@
  *     trigo_network_options o = {0};
  *     static const struct option longs[] = {TRIGO_NETWORK_LONGS, ...own..., {0}};
  *     ... default: if (!trigo_network_option(&o, c, optarg)) wrong usage
- *     status = trigo_network_open(&network, &o, &err);
- */
+ *     status = trigo_network_open(&network, &o, &err); */
 #ifndef TRIGO_NETWORK_H
 #define TRIGO_NETWORK_H
 

@@ -1,9 +1,10 @@
 /* policy.h - a network as an evaluator: positions are paths in a tree of tokens.
  *
- *     START [ B o a r d _ 5 x 5 ] ... 1 . _ ── a ── 0 ── _ ── ...    the prompt of a position is a
- * path, │    └── (y ...)         and that of the next one goes on ├─ b ── ...              from it
- *                                           ├─ P ── a ── s
- *                                           └─ VALUE
+ *     START [ B o a r d _ 5 x 5 ] ... 1 . _ ─┬─ a ─┬─ 0 ── _ ── ...    the prompt of a position
+ *                                            │     └─ (y ...)          is a path, and that of the
+ *                                            ├─ b ── ...               next one goes on from it
+ *                                            ├─ P ── a ── s
+ *                                            └─ VALUE
  *
  * Below a prompt's end lies the tree of its candidates' characters (candidates.h): their logits
  * make the priors, and the same nodes are the beginnings of the prompts after these moves. VALUE is

@@ -3,8 +3,7 @@
  * One simulation walks from the root to a node that has not been counted yet, going at every node
  * to the child with the largest
  *
- *     U = s * W / N + c_puct * P * sqrt(N_node + 1) / (1 + N)      s = 1 if White is to move, else
- * -1
+ *     U = s * W / N + c_puct * P * sqrt(N_node + 1) / (1 + N)     s = 1 if White is to move, else -1
  *
  * (W / N is 0 while N is; the first candidate wins a tie), takes that position's value, and adds 1
  * to N and the value to W of every node on the path. Values are White's: they never change sign. A
@@ -42,10 +41,9 @@ typedef struct trigo_search_options {
     double noise_alpha; /* Dirichlet noise in the root's priors; 0: none */
     double noise_share; /* of the noise in them, from 0 to 1 */
     double temperature; /* moves are chosen with probability ~ N^(1/temperature) ... */
-    uint32_t
-        temperature_plies; /* ... in the first so many plies of a game; later the most visited */
-    uint64_t seed;         /* of noise and choices */
-    uint64_t max_bytes;    /* of nodes and edges; when they are full, leaves are no longer
+    uint32_t temperature_plies; /* ... in the first plies of a game; later the most visited */
+    uint64_t seed;              /* of noise and choices */
+    uint64_t max_bytes;         /* of nodes and edges; when they are full, leaves are no longer
                               expanded, but counted again */
 } trigo_search_options;
 
@@ -127,7 +125,7 @@ trigo_move trigo_search_choose(trigo_search *search);
 /* Play a move: the child becomes the root and keeps its tree, all else is dropped.
  * Cost    copies what is kept
  * Errors  KVF_ERR_ARG (an illegal move), KVF_ERR_NOMEM, those of the evaluator's play; the search
- * is then where it was */
+ *         is then where it was */
 kvf_status trigo_search_play(trigo_search *search, trigo_move move, kvf_error *err);
 
 /* What the search has done since it was created. */

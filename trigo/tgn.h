@@ -62,8 +62,8 @@ size_t trigo_prompt_start(trigo_shape shape, int32_t tokens[TRIGO_PROMPT_START])
 size_t trigo_prompt_step(trigo_shape shape, uint32_t ply, trigo_move move,
                          int32_t tokens[TRIGO_PROMPT_STEP]);
 
-/* The whole prompt. tokens [room]; returns its length, and writes no more than there is room for.
- */
+/* The whole prompt. tokens [room]; returns its length, and writes no more than there is room
+ * for. */
 size_t trigo_prompt(const trigo_game *game, int32_t *tokens, size_t room);
 
 #endif

@@ -1,11 +1,11 @@
 /* trigo.h - the graphs of a Trigo policy: what a search of another project feeds, name by name.
  *
- * base_model             prefix and evaluated tokens with a mask -> hidden states of all
- * base_model_prefix      prefix -> K and V of every layer
- * base_model_eval_cached evaluated tokens with a mask and a past -> hidden states, a dummy row
- * first base_model_eval_extend the same, and K and V with the evaluated tokens behind the past
- * policy_head            hidden states -> logits
- * value_head             hidden states -> values
+ * base_model              prefix and evaluated tokens with a mask -> hidden states of all
+ * base_model_prefix       prefix -> K and V of every layer
+ * base_model_eval_cached  evaluated tokens with a mask and a past -> hidden states, a dummy first
+ * base_model_eval_extend  the same, and K and V with the evaluated tokens behind the past
+ * policy_head             hidden states -> logits
+ * value_head              hidden states -> values
  *
  * Evaluated tokens see all of the prefix, and each other where evaluated_mask is exactly 1. A
  * token's position is the prefix's length plus how many evaluated tokens it sees, itself

@@ -34,8 +34,8 @@ static void keep(kvf_ev *ev, kvf_kept *to, uint32_t site, const kvf_cells *known
         memcpy(to->v, dense.data, dense.count * sizeof *to->v);
 }
 
-/* Scores are [.., rows, keys]: rows are the new ones, behind those that the graph adds by itself.
- */
+/* Scores are [.., rows, keys]: rows are the new ones, behind those that the graph adds by
+ * itself. */
 static bool read_shape(kvf_ev *ev, uint32_t rank, const int64_t *dims)
 {
     kvf_far *f = ev->far;

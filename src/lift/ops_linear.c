@@ -1,5 +1,5 @@
-/* ops_linear.c - products with matrices, norms, softmax, and the activations that have operators.
- */
+/* ops_linear.c - products with matrices, norms, softmax, and the activations that have
+ * operators. */
 #include "far.h"
 #include "product.h"
 #include "trace.h"

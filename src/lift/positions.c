@@ -1,5 +1,4 @@
-/* positions.c - what positions do: which table or which frequencies explain it, and does it hold
- * far away.
+/* positions.c - what positions do: which table or frequencies explain it, and does it hold far off.
  *
  * The traced runs noted the numbers that were added to rows, or turned them, for a few
  * positions. Here they are explained: by a table of the file whose rows they are, or, for

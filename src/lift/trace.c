@@ -388,8 +388,8 @@ static kvf_cells power(kvf_ev *ev, kvf_cells a, kvf_cells b)
     return kvf_trace_opaque(ev, a.type, a.rank, a.dims, "raises activations to an unusual power");
 }
 
-/* Numbers as they are, negated or inverted; in double, since quotients by them are products here.
- */
+/* Numbers as they are, negated or inverted; in double, since quotients by them are products
+ * here. */
 static kvf_cells changed(kvf_ev *ev, kvf_cells known, kvf_fn fn)
 {
     bool round = ev->round;

@@ -44,8 +44,8 @@ static inline uint32_t kvf_column_of(int64_t s)
 }
 
 /* A known factor of a combo, and where it came from: factor = by * (element `at` from the end of
- * the known operand of call `site`). Far away the same site gives the factor of another position.
- */
+ * the known operand of call `site`). Far away the same site gives the factor of another
+ * position. */
 typedef struct kvf_factor {
     double value, by;
     uint32_t site, at;

@@ -1,5 +1,4 @@
-/* trace_rotary.c - elements times known numbers that go with the position, and when they are a
- * rotation.
+/* trace_rotary.c - elements times known numbers of the position, and when they are a rotation.
  *
  * x * cos + rotate_half(x) * sin, four products of halves, pairs side by side: exporters write the
  * same rotation in many ways. All of them make each element a sum of two elements of x with known
@@ -9,7 +8,7 @@
  *   y[j] = cos[j] x[j] - sin[j] x[partner],  y[partner] = cos[j] x[partner] + sin[j] x[j]
  *
  * The factors of each position are noted (kvf_turn): they must be the same for all heads and
- * layers, and lift_positions.c explains them by a table or by frequencies. */
+ * layers, and positions.c explains them by a table or by frequencies. */
 #include "trace.h"
 
 #include <math.h>

@@ -125,8 +125,8 @@ TILE vec multiply_add(const product_kind kind, vec x, vec w, vec a)
 }
 
 /* One line of weights: a word of x for every row (or two, for halves) times width vectors. Weights
- * are loaded once for all rows, x once for all vectors; what is fewer stays in registers meanwhile.
- */
+ * are loaded once for all rows, x once for all vectors; what is fewer stays in registers
+ * meanwhile. */
 TILE void line(const place *at, const product_kind kind, const int rows, const int width,
                const uint8_t *x, const uint8_t *w, vec a[TALLEST][WIDEST])
 {

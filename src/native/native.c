@@ -10,8 +10,8 @@
 
 static const char *const precision_names[KVF_PRECISIONS] = {"f32", "bf16", "q8", "q4"};
 
-/* What the file itself stores: 16-bit floats of IEEE are widened, since no kernel multiplies them.
- */
+/* What the file itself stores: 16-bit floats of IEEE are widened, since no kernel multiplies
+ * them. */
 static kvf_precision own_precision(const kvf_matrix *w)
 {
     if (w->block && w->bits == 4) return KVF_W_Q4;

@@ -11,8 +11,8 @@
 /* ---- functions of one vector ----------------------------------------------------------------- */
 
 /* e^x = 2^n e^r, n whole, |r| <= ln 2 / 2; e^r by a polynomial whose relative error is below 4e-9
- * (fitted by weighted least squares). Below the smallest normal number the result is 0; NaN stays.
- */
+ * (fitted by weighted least squares). Below the smallest normal number the result is 0; NaN
+ * stays. */
 static inline vf vf_exp(vf x)
 {
     vf clamped = vf_min(vf_set(88.72f), vf_max(vf_set(-87.33f), x));

@@ -60,8 +60,8 @@ typedef struct kvf_graph kvf_graph;
 
 typedef struct kvf_attr {
     const char *name;
-    int type; /* AttributeProto.AttributeType: 1 f, 2 i, 3 s, 4 tensor, 5 graph, 6 floats, 7 ints, 8
-                 strings */
+    int type; /* AttributeProto.AttributeType: 1 f, 2 i, 3 s, 4 tensor, 5 graph, 6 floats, 7 ints,
+                 8 strings */
     float f;
     int64_t i;
     const char *s;        /* [s_length], terminated too */
@@ -133,7 +133,7 @@ typedef struct kvf_onnx { /* a whole file */
  *         file's size, whatever the file claims
  * Errors  KVF_ERR_IO; KVF_ERR_MODEL with the path and the tensor, node or byte at fault:
  *         truncated or trailing bytes, nesting beyond KVF_MAX_NESTING, dimensions that are
- * negative, overflow or do not match the bytes, values read before they are written, a function
+ *         negative, overflow or do not match the bytes, values read before they are written, a function
  *         that calls itself, external data outside the model's folder or beyond its file's end */
 kvf_status kvf_onnx_open(kvf_onnx **out, const char *path, kvf_error *err);
 /* The same from memory that outlives it; there is no folder for external data then. */

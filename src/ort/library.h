@@ -1,5 +1,4 @@
-/* library.h - ONNX Runtime's shared library: found, opened, its failures in words, its memory
- * counted. */
+/* library.h - ONNX Runtime's shared library: found, opened, its failures in words, its memory. */
 #ifndef KVF_ORT_LIBRARY_H
 #define KVF_ORT_LIBRARY_H
 

@@ -2,6 +2,7 @@
  *
  * The recorded logits come from ONNX Runtime and PyTorch; the plan is run in double. Branches are
  * rows of one tree, as the engine has them. */
+#include "export/export.h"
 #include "lift/check.h"
 #include "lift/plan_run.h"
 #include "model.h"
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #define TRIGO KVF_SOURCE_DIR "/models/trigo/"
@@ -163,9 +165,31 @@ static void other_sizes(void **state)
     }
 }
 
+/* A lift once gave up beyond ten layers of GPT-2: what bounds a recursion into chains counted the
+ * layers below them too. */
+static void many_layers(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {
+        "gpt2:layers=48,heads=2,head_dim=8,vocab=50,context=64,tied=1,seed=1",
+        "llama:layers=80,heads=2,kv_heads=1,head_dim=8,vocab=50,context=64,tied=0,seed=1"};
+    for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++) {
+        char path[] = "/tmp/test_lift.XXXXXX";
+        int fd = mkstemp(path);
+        assert_true(fd >= 0);
+        close(fd);
+        kvf_error err;
+        kvf_export_options o = {.format = {.opset = 17, .type = KVF_F32}};
+        if (kvf_export_synthetic(specs[i], path, &o, &err)) fail_msg("%s", err.msg);
+        kvf_model_close(open_model(path, NULL, NULL));
+        unlink(path);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(recorded_models),
+                                       cmocka_unit_test(many_layers),
                                        cmocka_unit_test(tree_contracts),
                                        cmocka_unit_test(heads_in_files),
                                        cmocka_unit_test(other_sizes)};

@@ -4,8 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Symbols have 20 bits for the expression; deeper cuts into chains are left as they are. */
-enum { MAX_EXPRS = 1 << 20, MAX_DEPTH = 200 };
+/* Symbols have 20 bits for the expression; parts of what ends longer chains are not looked for. */
+enum { MAX_EXPRS = 1 << 20, MAX_CHAIN = 200 };
 
 const kvf_expr kvf_x_none = {0};
 
@@ -67,14 +67,22 @@ static bool grow(kvf_exprs *xs)
     return true;
 }
 
+/* Whether a part of the columns is the same of a part of what it applies to. */
+static bool by_column(kvf_expr_kind kind)
+{
+    return kind == KVF_X_ADD_VECTOR || kind == KVF_X_MUL_VECTOR || kind == KVF_X_ADD_SCALAR ||
+           kind == KVF_X_MUL_SCALAR || kind == KVF_X_UNARY || kind == KVF_X_NORM ||
+           kind == KVF_X_ROTARY;
+}
+
 static uint32_t make(kvf_exprs *xs, kvf_expr e)
 {
     if (xs->full || ((!xs->size || xs->n >= xs->size / 2) && !grow(xs))) return 0;
     uint32_t at = (uint32_t)hash_of(&e) & (xs->size - 1);
     for (; xs->table[at]; at = (at + 1) & (xs->size - 1))
         if (same(&xs->x[xs->table[at]], &e)) return xs->table[at];
-    const kvf_expr *a = &xs->x[e.a], *b = &xs->x[e.b];
-    e.depth = 1 + (a->depth > b->depth ? a->depth : b->depth);
+    const kvf_expr *a = &xs->x[e.a];
+    e.chain = by_column(e.kind) ? a->chain + 1 : 0;
     e.op = xs->op;
     e.scores = e.kind == KVF_X_SCORE || (a->scores && e.kind != KVF_X_ATTEND);
     xs->x[xs->n] = e;
@@ -353,7 +361,7 @@ uint32_t kvf_x_part(kvf_exprs *xs, uint32_t a, uint32_t first, uint32_t width)
 {
     kvf_expr e = at(xs, a);
     if (!first && width == e.width) return a;
-    bool whole = e.n && first % e.n == 0 && width % e.n == 0, deep = e.depth > MAX_DEPTH;
+    bool whole = e.n && first % e.n == 0 && width % e.n == 0, deep = e.chain > MAX_CHAIN;
     if (e.kind == KVF_X_LINEAR) {
         kvf_matrix w = columns(&xs->matrix[e.n], first, width);
         return kvf_x_linear(xs, e.a, &w);

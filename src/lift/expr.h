@@ -50,7 +50,8 @@ typedef struct kvf_expr {
     uint32_t width; /* columns; 0 of scores */
     double s;
     /* not part of what it is: */
-    uint32_t depth, op; /* op that made it first, for messages */
+    uint32_t chain; /* expressions by column from here down to the next that is none: a cut's way */
+    uint32_t op;    /* that made it first, for messages */
     bool scores;
     const char *why;
 } kvf_expr;

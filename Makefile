@@ -16,7 +16,7 @@ build = cmake -S . -B $(1) -G Ninja $(2) $(CMAKE_FLAGS) $(if $(QUIET),>/dev/null
 	cmake --build $(1) -- -j $(JOBS) $(QUIET)
 address := -DSANITIZE=address,undefined # a comma would end an argument of call
 ctest = ctest --output-on-failure --no-tests=error -j $(JOBS) --test-dir
-c_files := $(shell find include src bench cli trigo tests -name '*.[ch]' 2>/dev/null)
+c_files := $(shell find include src report bench cli trigo tests -name '*.[ch]' 2>/dev/null)
 
 all:
 	@$(call build,build,-DCMAKE_INSTALL_PREFIX=$(PREFIX))
@@ -53,7 +53,7 @@ ci-threads:
 	@$(ctest) build-threads -L threads
 
 ci-lint: ci-address
-	@run-clang-tidy -quiet -p build-address -j $(JOBS) '$(CURDIR)/(src|bench|cli|trigo|tests)/' 2>/dev/null
+	@run-clang-tidy -quiet -p build-address -j $(JOBS) '$(CURDIR)/(src|report|bench|cli|trigo|tests)/' 2>/dev/null
 
 install: all
 	@cmake --install build

@@ -13,11 +13,12 @@
 
 #include "kvfork.h"
 
-#include <jansson.h>
-#include <stdio.h>
+#include "report/machine.h"
+#include "report/table.h"
 
 typedef enum bench_mode { BENCH_NOCACHE = 0, BENCH_CACHE, BENCH_FORK } bench_mode;
 enum { BENCH_MODES = 3, BENCH_MAX = 16 /* values of one list option */ };
+#define BENCH_SCATTER 0.3                     /* of samples around their median: more is told */
 const char *bench_mode_name(bench_mode mode); /* "nocache", "cache", "fork" */
 
 typedef struct bench_list { /* from an option such as "1,4,8" */
@@ -71,10 +72,10 @@ typedef struct bench_result {
     bench_row *rows;
     size_t n_rows;
     bool interrupted;
-    char file[256], sha256[72], exporter[128], cpu_model[96], cpu[16], date[32];
+    machine machine; /* when it began */
+    char file[256], sha256[MACHINE_HASH], exporter[128], cpu[16];
     uint32_t layers, heads, kv_heads, head_dim, hidden, vocab, context;
     uint64_t parameters, file_bytes, bytes_per_token;
-    double load; /* of the last minute, when it began */
     double bandwidth,
         peak; /* bytes and operations per second of this machine, probed; 0: not known */
 } bench_result;
@@ -85,8 +86,8 @@ typedef struct bench_result {
 kvf_status bench_run(bench_result *result, const bench_options *o, kvf_error *err);
 void bench_free(bench_result *result);
 
-/* Rows on a stream, as a table for people ("md") or for programs ("csv", "json", "jsonl"). */
-bool bench_format_known(const char *format);
+/* Rows on a stream, as a table for people ("md") or for programs (the others of
+ * rows_format_known). */
 void bench_print(const bench_result *result, const char *format, FILE *to);
 /* One HTML page that needs nothing else. Errors  KVF_ERR_IO, KVF_ERR_NOMEM */
 kvf_status bench_report(const bench_result *result, const char *path, kvf_error *err);
@@ -109,8 +110,9 @@ typedef struct bench_case {
 kvf_status bench_cases(bench_case **cases, size_t *n, const bench_options *o, uint32_t context,
                        kvf_error *err);
 
-/* ---- machine.c ------------------------------------------------------------------------------- */
+/* ---- print.c --------------------------------------------------------------------------------- */
 
-/* What the head of a result says of the machine and the model's file. */
-kvf_status bench_describe(bench_result *result, const kvf_model *model, kvf_error *err);
+/* A table of a suite's rows, or of all rows if suite is NULL; with columns about memory, which are
+ * many, only if asked for. Free with table_free. */
+table bench_table(const bench_result *result, const char *suite, bool memory);
 #endif

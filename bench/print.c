@@ -1,17 +1,8 @@
-/* print.c - rows as a table for people, as CSV, and as JSON. */
+/* print.c - rows as a table for people and as JSON for programs. */
 #include "bench.h"
 
 #include <math.h>
 #include <string.h>
-
-static const char *const formats[] = {"md", "csv", "json", "jsonl"};
-
-bool bench_format_known(const char *format)
-{
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
-        if (!strcmp(format, formats[i])) return true;
-    return false;
-}
 
 /* ---- programs -------------------------------------------------------------------------------- */
 
@@ -73,64 +64,11 @@ static json_t *head_json(const bench_result *r)
                   (json_int_t)r->head_dim, "hidden", (json_int_t)r->hidden, "vocab",
                   (json_int_t)r->vocab, "context", (json_int_t)r->context, "parameters",
                   (json_int_t)r->parameters, "bytes_per_token", (json_int_t)r->bytes_per_token);
-    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:b}", "date", r->date, "cpu_model",
-                     r->cpu_model, "cpu", r->cpu, "model", model, "load", number(r->load),
-                     "read_bandwidth", r->bandwidth > 0 ? number(r->bandwidth) : json_null(),
-                     "peak_operations", r->peak > 0 ? number(r->peak) : json_null(), "interrupted",
-                     r->interrupted);
-}
-
-static void print_json(const bench_result *result, FILE *to)
-{
-    json_t *rows = json_array();
-    for (size_t i = 0; i < result->n_rows; i++)
-        json_array_append_new(rows, row_json(&result->rows[i]));
-    json_t *all = json_pack("{s:o, s:o}", "head", head_json(result), "rows", rows);
-    json_dumpf(all, to, JSON_INDENT(1));
-    fputc('\n', to);
-    json_decref(all);
-}
-
-/* One object a line, each whole in itself: the head goes into every row. */
-static void print_jsonl(const bench_result *result, FILE *to)
-{
-    for (size_t i = 0; i < result->n_rows; i++) {
-        json_t *row = row_json(&result->rows[i]);
-        json_object_set_new(row, "head", head_json(result));
-        json_dumpf(row, to, JSON_COMPACT);
-        fputc('\n', to);
-        json_decref(row);
-    }
-}
-
-/* The scalar members of a JSON row, in its order; names with commas or quotes do not occur. */
-static void print_csv(const bench_result *result, FILE *to)
-{
-    for (size_t i = 0; i < result->n_rows; i++) {
-        json_t *row = row_json(&result->rows[i]), *value;
-        const char *key, *comma = "";
-        if (i == 0) {
-            json_object_foreach(row, key, value) if (!json_is_array(value))
-                fprintf(to, "%s%s", comma, key),
-                comma = ",";
-            fputc('\n', to);
-            comma = "";
-        }
-        json_object_foreach(row, key, value)
-        {
-            if (json_is_array(value)) continue;
-            fputs(comma, to);
-            comma = ",";
-            if (json_is_string(value))
-                fputs(json_string_value(value), to);
-            else if (json_is_integer(value))
-                fprintf(to, "%lld", (long long)json_integer_value(value));
-            else if (json_is_real(value))
-                fprintf(to, "%.9g", json_real_value(value));
-        }
-        fputc('\n', to);
-        json_decref(row);
-    }
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:b}", "date", r->machine.date,
+                     "cpu_model", r->machine.cpu_model, "cpu", r->cpu, "model", model, "load",
+                     number(r->machine.load), "read_bandwidth",
+                     r->bandwidth > 0 ? number(r->bandwidth) : json_null(), "peak_operations",
+                     r->peak > 0 ? number(r->peak) : json_null(), "interrupted", r->interrupted);
 }
 
 /* ---- people ---------------------------------------------------------------------------------- */
@@ -143,132 +81,114 @@ typedef enum column {
     THREADS,
     TTFT,
     TPOT,
+    P90,
     P99,
     RATE,
     TOTAL,
+    SCATTER,
     SPEEDUP,
     LIMIT,
     FORKING,
+    DIFFERENCE,
     CACHE,
     TAKEN,
-    RSS,
     COPIED,
     GRAPH,
     MOVED,
-    DIFFERENCE,
+    RSS,
     COLUMNS
 } column;
 
-static const char *const titles[COLUMNS] = {"suite",        "test",      "engine",   "mode",
-                                            "threads",      "TTFT ms",   "TPOT ms",  "p99 ms",
-                                            "tokens/s",     "total ms",  "speed-up", "of limit",
-                                            "fork ns",      "K/V bytes", "taken",    "peak MB",
-                                            "copied/token", "by graph*", "moved",    "difference"};
+static const table_column columns[COLUMNS] = {
+    [SUITE] = {"suite", true},
+    [TEST] = {"test", true},
+    [ENGINE] = {"engine", true},
+    [MODE] = {"mode", true},
+    [THREADS] = {"threads", false},
+    [TTFT] = {"TTFT ms", false},
+    [TPOT] = {"TPOT ms", false},
+    [P90] = {"p90", false},
+    [P99] = {"p99", false},
+    [RATE] = {"tokens/s", false},
+    [TOTAL] = {"total ms", false},
+    [SCATTER] = {"scatter", false},
+    [SPEEDUP] = {"speed-up", false},
+    [LIMIT] = {"of limit", false},
+    [FORKING] = {"fork ns", false},
+    [DIFFERENCE] = {"difference", false},
+    [CACHE] = {"K/V bytes", false},
+    [TAKEN] = {"taken", false},
+    [COPIED] = {"copied/token", false},
+    [GRAPH] = {"by graph*", false},
+    [MOVED] = {"moved", false},
+    [RSS] = {"peak MB", false},
+};
 
-/* A cell, empty if there is nothing to say. */
-static void cell(const bench_row *r, column c, char *out, size_t size)
+static void put(char *cell, bool known, const char *fmt, double value)
 {
-    *out = 0;
-    switch (c) {
-    case SUITE: snprintf(out, size, "%s", r->suite); break;
-    case TEST: snprintf(out, size, "%s", r->test); break;
-    case ENGINE: snprintf(out, size, "%s %s", r->engine, r->precision); break;
-    case MODE: snprintf(out, size, "%s", bench_mode_name(r->mode)); break;
-    case THREADS: snprintf(out, size, "%u", r->threads); break;
-    case TTFT:
-        if (r->prompt) snprintf(out, size, "%.3f", r->ttft_s * 1e3);
-        break;
-    case TPOT:
-        if (r->generated) snprintf(out, size, "%.3f", r->tpot_p50_s * 1e3);
-        break;
-    case P99:
-        if (r->generated > 9) snprintf(out, size, "%.3f", r->tpot_p99_s * 1e3);
-        break;
-    case RATE: snprintf(out, size, "%.0f", r->tokens_per_s); break;
-    case TOTAL: snprintf(out, size, "%.2f", r->total_s * 1e3); break;
-    case SPEEDUP:
-        if (r->speedup > 0) snprintf(out, size, "%.1fx", r->speedup);
-        break;
-    case LIMIT:
-        if (r->limit_share > 0) snprintf(out, size, "%.0f %%", r->limit_share * 100);
-        break;
-    case FORKING:
-        if (r->mode == BENCH_FORK) snprintf(out, size, "%.0f", r->fork_s * 1e9);
-        break;
-    case CACHE:
-        if (r->mode != BENCH_NOCACHE)
-            snprintf(out, size, "%llu", (unsigned long long)r->formula_bytes);
-        break;
-    case TAKEN:
-        if (r->mode != BENCH_NOCACHE)
-            snprintf(out, size, "%llu", (unsigned long long)r->cache_bytes);
-        break;
-    case RSS: snprintf(out, size, "%.0f", (double)r->peak_bytes / 1e6); break;
-    case COPIED:
-        if (r->mode != BENCH_NOCACHE) snprintf(out, size, "%.0f", r->copied_per_token);
-        break;
-    case GRAPH:
-        if (r->mode != BENCH_NOCACHE) snprintf(out, size, "%.0f", r->graph_copied_per_token);
-        break;
-    case MOVED: snprintf(out, size, "%llu", (unsigned long long)r->moved_buffers); break;
-    case DIFFERENCE:
-        if (r->difference >= 0) snprintf(out, size, "%.1e", r->difference);
-        break;
-    case COLUMNS: break;
-    }
+    if (known) snprintf(cell, TABLE_TEXT, fmt, value);
 }
 
-/* Columns about memory belong to the suite that asks for them. */
-static bool shown(const bench_result *result, column c)
+static void fill_row(char (*cell)[TABLE_TEXT], const bench_row *r)
 {
-    char text[64];
+    snprintf(cell[TEST], TABLE_TEXT, "%s", r->test);
+    snprintf(cell[ENGINE], TABLE_TEXT, "%s %s", r->engine, r->precision);
+    snprintf(cell[MODE], TABLE_TEXT, "%s", bench_mode_name(r->mode));
+    put(cell[THREADS], true, "%.0f", r->threads);
+    put(cell[TTFT], r->prompt, "%.3f", r->ttft_s * 1e3);
+    put(cell[TPOT], r->generated, "%.3f", r->tpot_p50_s * 1e3);
+    put(cell[P90], r->generated > 9, "%.3f", r->tpot_p90_s * 1e3);
+    put(cell[P99], r->generated > 9, "%.3f", r->tpot_p99_s * 1e3);
+    put(cell[RATE], true, "%.0f", r->tokens_per_s);
+    put(cell[TOTAL], true, "%.2f", r->total_s * 1e3);
+    put(cell[SCATTER], r->n_samples > 1, "%.0f %%", r->scatter * 100);
+    put(cell[SPEEDUP], r->speedup > 0, "%.1fx", r->speedup);
+    put(cell[LIMIT], r->limit_share > 0, "%.0f %%", r->limit_share * 100);
+    put(cell[FORKING], r->mode == BENCH_FORK, "%.0f", r->fork_s * 1e9);
+    put(cell[DIFFERENCE], r->difference >= 0, "%.1e", r->difference);
+}
+
+static void fill_memory(char (*cell)[TABLE_TEXT], const bench_row *r)
+{
+    bool cached = r->mode != BENCH_NOCACHE;
+    put(cell[CACHE], cached, "%.0f", (double)r->formula_bytes);
+    put(cell[TAKEN], cached, "%.0f", (double)r->cache_bytes);
+    put(cell[COPIED], cached, "%.0f", r->copied_per_token);
+    put(cell[GRAPH], cached, "%.0f", r->graph_copied_per_token);
+    put(cell[MOVED], cached, "%.0f", (double)r->moved_buffers);
+    put(cell[RSS], true, "%.0f", (double)r->peak_bytes / 1e6);
+}
+
+table bench_table(const bench_result *result, const char *suite, bool memory)
+{
+    table t = {.columns = columns, .n_columns = COLUMNS};
     for (size_t i = 0; i < result->n_rows; i++) {
         const bench_row *r = &result->rows[i];
-        if (c >= CACHE && c <= MOVED && strcmp(r->suite, "memory")) continue;
-        cell(r, c, text, sizeof text);
-        if (*text) return true;
+        if (suite && strcmp(r->suite, suite)) continue;
+        char(*cell)[TABLE_TEXT] = table_row(&t);
+        if (!cell) break;
+        if (!suite) snprintf(cell[SUITE], TABLE_TEXT, "%s", r->suite);
+        fill_row(cell, r);
+        if (memory) fill_memory(cell, r);
     }
-    return false;
+    return t;
 }
 
 static void print_md(const bench_result *result, FILE *to)
 {
-    size_t width[COLUMNS] = {0};
-    char text[64];
-    for (int c = 0; c < COLUMNS; c++) {
-        if (!shown(result, (column)c)) continue;
-        width[c] = strlen(titles[c]);
-        for (size_t i = 0; i < result->n_rows; i++) {
-            cell(&result->rows[i], (column)c, text, sizeof text);
-            if (strlen(text) > width[c]) width[c] = strlen(text);
-        }
-    }
+    const machine *m = &result->machine;
+    bool memory = false;
     fprintf(to, "%s, %u layers, hidden %u; %s%s%s; %s; load %.2f\n\n", result->file, result->layers,
-            result->hidden, result->cpu_model, *result->cpu ? ", " : "", result->cpu, result->date,
-            result->load);
-    for (size_t line = 0; line < result->n_rows + 2; line++) {
-        for (int c = 0; c < COLUMNS; c++) {
-            if (!width[c]) continue;
-            bool words = c <= MODE;
-            *text = 0;
-            if (line == 0)
-                snprintf(text, sizeof text, "%s", titles[c]);
-            else if (line > 1)
-                cell(&result->rows[line - 2], (column)c, text, sizeof text);
-            if (line == 1)
-                fprintf(to, "|%s%.*s%s", words ? ":" : "-", (int)width[c],
-                        "----------------------------------------------------------------",
-                        words ? "-" : ":");
-            else
-                fprintf(to, words ? "| %-*s " : "| %*s ", (int)width[c], text);
-        }
-        fputs("|\n", to);
-    }
-    if (width[GRAPH])
+            result->hidden, m->cpu_model, *result->cpu ? ", " : "", result->cpu, m->date, m->load);
+    for (size_t i = 0; i < result->n_rows; i++) memory |= !strcmp(result->rows[i].suite, "memory");
+    table t = bench_table(result, NULL, memory);
+    table_print(&t, to);
+    table_free(&t);
+    if (memory)
         fputs("\n* computed: what a graph that concatenates past and new rows copies.\n", to);
     for (size_t i = 0; i < result->n_rows; i++) {
         const bench_row *r = &result->rows[i];
-        if (r->scatter > 0.3)
+        if (r->scatter > BENCH_SCATTER)
             fprintf(to, "warning: samples of %s, %s %s scatter by %.0f %% of their median\n",
                     r->test, r->engine, bench_mode_name(r->mode), r->scatter * 100);
     }
@@ -277,8 +197,14 @@ static void print_md(const bench_result *result, FILE *to)
 
 void bench_print(const bench_result *result, const char *format, FILE *to)
 {
-    static void (*const print[])(const bench_result *, FILE *) = {print_md, print_csv, print_json,
-                                                                  print_jsonl};
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
-        if (!strcmp(format, formats[i])) print[i](result, to);
+    if (!strcmp(format, "md")) {
+        print_md(result, to);
+        return;
+    }
+    json_t *head = head_json(result), *rows = json_array();
+    for (size_t i = 0; i < result->n_rows; i++)
+        json_array_append_new(rows, row_json(&result->rows[i]));
+    rows_print(format, head, rows, to);
+    json_decref(rows);
+    json_decref(head);
 }

@@ -74,7 +74,7 @@ static int read_options(bench_options *o, const texts *t, const cmd_options *lis
                                    "%s is \"%s\", but should be whole numbers from "
                                    "%u up, at most %d, with commas between",
                                    lists[i].name, lists[i].text, lists[i].low, BENCH_MAX);
-    if (!bench_format_known(t->format))
+    if (!rows_format_known(t->format))
         return cmd_usage_error(list, "-o is \"%s\", but should be md, csv, json or jsonl",
                                t->format);
     /* argv is ours to cut up */

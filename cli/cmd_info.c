@@ -3,21 +3,10 @@
 
 #include <inttypes.h>
 #include <jansson.h>
-#include <sha256.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base.h"
-
-static kvf_status hash_file(const char *path, char hex[SHA256_DIGEST_STRING_LENGTH], kvf_error *err)
-{
-    kvf_file file = {0};
-    kvf_status status = kvf_file_open(&file, path, err);
-    if (status) return status;
-    SHA256Data(file.data, (size_t)file.size, hex);
-    kvf_file_close(&file);
-    return KVF_OK;
-}
+#include "report/machine.h"
 
 static json_t *port_json(const kvf_port *p)
 {
@@ -142,12 +131,12 @@ static void print_info(const kvf_model *model, const char *const *hashes)
 static kvf_status show(const kvf_model *model, bool json, kvf_error *err)
 {
     uint32_t n = kvf_model_get_info(model)->n_files;
-    char(*hex)[SHA256_DIGEST_STRING_LENGTH] = kvf_array(n, sizeof *hex);
+    char(*hex)[MACHINE_HASH] = kvf_array(n, sizeof *hex);
     const char **hashes = kvf_array(n, sizeof *hashes);
     kvf_status status =
         hex && hashes ? KVF_OK : kvf_fail(err, KVF_ERR_NOMEM, "hashes of %u files", n);
     for (uint32_t i = 0; !status && i < n; i++) {
-        status = hash_file(kvf_model_file(model, i), hex[i], err);
+        status = machine_hash_file(kvf_model_file(model, i), hex[i], err);
         hashes[i] = hex[i];
     }
     if (!status && json) {

@@ -2,6 +2,7 @@
 #include "output.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -43,6 +44,20 @@ void kvf_output_write(kvf_output *out, const void *data, uint64_t bytes)
     errno = 0;
     if (fwrite(data, 1, (size_t)bytes, out->file) != bytes) out->error = errno ? errno : EIO;
     out->written += bytes;
+}
+
+void kvf_output_print(kvf_output *out, const char *fmt, ...)
+{
+    if (out->error) return;
+    va_list args;
+    va_start(args, fmt);
+    errno = 0;
+    int n = vfprintf(out->file, fmt, args);
+    va_end(args);
+    if (n < 0)
+        out->error = errno ? errno : EIO;
+    else
+        out->written += (uint64_t)n;
 }
 
 kvf_status kvf_output_finish(kvf_output *out, kvf_error *err)

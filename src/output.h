@@ -21,6 +21,7 @@ typedef struct kvf_output {
  * and not a regular file), KVF_ERR_NOMEM; out is then closed already */
 kvf_status kvf_output_open(kvf_output *out, const char *path, kvf_error *err);
 void kvf_output_write(kvf_output *out, const void *data, uint64_t bytes);
+void kvf_output_print(kvf_output *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Bring the bytes to the file, so that commit can fail for the name alone: for two files that
  * belong together. Errors  KVF_ERR_IO, also for an earlier write */
 kvf_status kvf_output_finish(kvf_output *out, kvf_error *err);

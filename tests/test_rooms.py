@@ -30,9 +30,10 @@ ROOMS = [
     ("export", ["src/export/"], LOW + ["onnx", "plan"]),
     ("seq", ["src/seq.", "src/metrics.", "src/sample."], ENGINE + ["library"]),
     ("library", ["src/"], ENGINE),  # the tree, the open model, the list of engines
-    ("bench", ["bench/"], LOW + ["onnx", "plan", "native"]), # native: its probe of the machine
-    ("cli", ["cli/"], LOW + ["bench", "export"]),
-    ("trigo", ["trigo/"], LOW),
+    ("report", ["report/"], LOW),
+    ("bench", ["bench/"], LOW + ["onnx", "plan", "native", "report"]), # native: its probe of the machine
+    ("cli", ["cli/"], LOW + ["bench", "export", "report"]),
+    ("trigo", ["trigo/"], LOW + ["report"]),
 ]
 MAY = {name: {name, *may} for name, _, may in ROOMS}
 
@@ -79,7 +80,7 @@ def complaints(path):
 def main():
     files = sorted(
         str(file.relative_to(ROOT))
-        for folder in ("include", "src", "bench", "cli", "trigo")
+        for folder in ("include", "src", "report", "bench", "cli", "trigo")
         for file in (ROOT / folder).rglob("*")
         if file.suffix in (".c", ".h", ".cu", ".cuh")
     )

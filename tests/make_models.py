@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """make_models.py [OUT] - writes tests/data/made: small decoders in conventions that no file of the
-corpus has.
+corpus has; and tests/data/encoders, which look like some of them, but whose rows see all others.
 
 Each folder is laid out as one of the corpus: model.onnx, expected.json (vocab, tokens, branch_at,
 branch_a, branch_b) and logits.f32, a row for every token of the trunk, then of each branch. The
@@ -36,6 +36,10 @@ MODELS = {
     "no-past-last-row": {"cache": "none", "last_only": True},
     "values": {"values": True},
     "nan": {"nan": True},
+}
+ENCODERS = {
+    "no-past": {"cache": "none", "sees_all": True},
+    "past": {"sees_all": True},
 }
 
 
@@ -190,7 +194,10 @@ class Model:
             total = g.op("Gather", g.op("Shape", "past_key_0"), "i2")
         own = "position_ids" if self.get("position_ids", True) else g.op("Range", past, total, "i1")
         keys = g.op("Range", "i0", total, "i1")
-        seen = g.op("LessOrEqual", keys, g.op("Unsqueeze", own, "minus1"))
+        last = g.op("Unsqueeze", own, "minus1")
+        if self.get("sees_all"):
+            last = g.op("Add", last, total)
+        seen = g.op("LessOrEqual", keys, last)
         if own == "position_ids":
             seen = g.op("Unsqueeze", seen, "axis1")
         if self.get("attention_mask"):
@@ -308,10 +315,14 @@ def write(folder, name, options):
 
 
 def main():
-    default = pathlib.Path(__file__).parent / "data" / "made"
+    default = pathlib.Path(__file__).parent / "data"
     out = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else default
     for name, options in MODELS.items():
-        write(out / name, name, options)
+        write(out / "made" / name, name, options)
+    for name, options in ENCODERS.items():
+        folder = out / "encoders" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        save(Model(name, options).build(), str(folder / "model.onnx"))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@
  *         turn, so that the present of one run is the past of the next without a copy; a graph
  *         that works in place has one, bound as both
  *
- * library.c finds ONNX Runtime, session.c opens graphs, cache.c keeps store and sides, plan.c cuts
+ * library.c finds ONNX Runtime, session.c opens graphs, causal.c turns encoders away, cache.c keeps store and sides, plan.c cuts
  * passes into units and batches, run.c feeds a batch and takes its outputs, ort.c is the engine
  * behind engine.h. */
 #ifndef KVF_ORT_H
@@ -69,6 +69,11 @@ static inline bool kvf_ort_extends(const kvf_ort *e)
 kvf_status kvf_ort_accepts(const kvf_model *model, kvf_error *err);
 kvf_status kvf_ort_load(void **engine, kvf_model *model, kvf_error *err);
 void kvf_ort_unload(void *engine);
+
+/* ---- causal.c -------------------------------------------------------------------------------- */
+
+/* Refuse a graph that lets a token see later ones. Runs two tokens twice. */
+kvf_status kvf_ort_check_causal(kvf_ort *e, kvf_error *err);
 
 /* ---- plan.c ---------------------------------------------------------------------------------- */
 

@@ -43,6 +43,11 @@ static kvf_status check_options(const kvf_model *model, kvf_error *err)
         return kvf_fail(err, KVF_ERR_ARG,
                         "the ort engine runs weights as the file has them (%s), not as %.40s", own,
                         o->precision);
+    if (o->cpu)
+        return kvf_fail(err, KVF_ERR_ARG,
+                        "the ort engine has kernels of its own and chooses among them itself: "
+                        "kernels \"%.40s\" are of native",
+                        o->cpu);
     if (o->kv && first_past(&model->contract) && strcmp(o->kv, kv_of(model->contract.kv_type)))
         return kvf_fail(err, KVF_ERR_ARG,
                         "the ort engine keeps K and V as the graph gives them (%s), not as %.40s",
@@ -257,13 +262,16 @@ kvf_status kvf_ort_load(void **engine, kvf_model *model, kvf_error *err)
         uint64_t now = e->lib->bytes;
         e->weight_bytes = now > before ? now - before : 0;
         e->lib->weight_bytes += e->weight_bytes;
-        e->lib->most_bytes = now; /* what optimising the graph took is over */
+    }
+    if (!status) {
+        read_shapes(e);
+        status = kvf_ort_check_causal(e, err);
+        e->lib->most_bytes = e->lib->bytes; /* what optimising the graph took is over */
     }
     if (status) {
         kvf_ort_unload(e);
         return status;
     }
-    read_shapes(e);
     model->info.engine_version = e->lib->version;
     model->info.device = "cpu";
     model->info.cpu = "";

@@ -17,6 +17,12 @@ void kvf_rng_seed(kvf_rng *rng, uint64_t seed)
     for (int i = 0; i < 4; i++) rng->s[i] = splitmix64(&seed);
 }
 
+uint64_t kvf_rng_derive(uint64_t seed, uint64_t n)
+{
+    uint64_t mixed = splitmix64(&seed) ^ n;
+    return splitmix64(&mixed);
+}
+
 static uint64_t rotate(uint64_t x, int by)
 {
     return (x << by) | (x >> (64 - by));

@@ -31,8 +31,7 @@ typedef struct job {
     bool busy;
     json_t *id; /* NULL: there is none */
     trigo_game *game;
-    trigo_candidates *candidates;
-    trigo_ask root; /* the position's own evaluation */
+    trigo_evaluation root; /* the position's own */
     uint32_t sims;
     trigo_search_options options;
     trigo_search *search;
@@ -160,31 +159,15 @@ static void end_job(job *j)
     json_decref(j->id);
     trigo_search_destroy(j->search);
     trigo_game_destroy(j->game);
-    trigo_candidates_destroy(j->candidates);
-    kvf_free(j->root.priors);
-    kvf_free(j->root.scores);
+    trigo_evaluation_free(&j->root);
     *j = (job){0};
 }
 
 /* The position's own evaluation: value and priors, also where the search would not ask. */
 static kvf_status evaluate(analysis *a, job *j, kvf_error *err)
 {
-    kvf_status status = trigo_candidates_create(&j->candidates, j->game->board->shape, err);
-    if (status) return status;
-    trigo_candidates_list(j->candidates, j->game->board);
-    uint32_t n = j->candidates->n;
-    j->root.priors = kvf_array(n + 1, sizeof *j->root.priors);
-    j->root.scores = kvf_array(n + 1, sizeof *j->root.scores);
-    if (!j->root.priors || !j->root.scores)
-        return kvf_fail(err, KVF_ERR_NOMEM, "priors of %u candidates", n);
-    j->root.want_value = true;
-    j->root.candidates = n ? j->candidates : NULL;
-    status = a->evaluator.open(a->evaluator.state, j->game, &j->root.root, err);
-    if (status) return status;
-    trigo_ask *asks[] = {&j->root};
-    status = a->evaluator.ask(a->evaluator.state, asks, 1, err);
-    a->evaluator.close(a->evaluator.state, j->root.root);
-    if (!status && j->root.out_of_context)
+    kvf_status status = trigo_evaluate(&j->root, &a->evaluator, j->game, err);
+    if (!status && j->root.ask.out_of_context)
         return kvf_fail(err, KVF_ERR_ARG,
                         "after %u moves the prompt, its candidates and VALUE exceed the model's "
                         "context of %u tokens",
@@ -196,7 +179,7 @@ static kvf_status evaluate(analysis *a, job *j, kvf_error *err)
 /* One call of the policy; *done when there is nothing left to do. */
 static kvf_status work(analysis *a, job *j, bool *done, kvf_error *err)
 {
-    if (!j->candidates) {
+    if (!j->root.candidates) {
         kvf_status status = evaluate(a, j, err);
         *done = !j->sims;
         return status;
@@ -205,7 +188,7 @@ static kvf_status work(analysis *a, job *j, bool *done, kvf_error *err)
         kvf_status status =
             trigo_search_create(&j->search, j->game, &a->evaluator, &j->options, err);
         if (status) return status;
-        trigo_search_set_root(j->search, &j->root);
+        trigo_search_set_root(j->search, &j->root.ask);
     }
     trigo_ask *const *asks;
     size_t n;
@@ -250,17 +233,18 @@ static kvf_status write_failure(analysis *a, const json_t *id, const char *why, 
 
 static json_t *make_children(const job *j)
 {
-    uint32_t n = j->candidates->n;
+    uint32_t n = j->root.candidates->n;
     trigo_search_child *found = kvf_array(n + 1, sizeof *found);
     json_t *list = json_array();
     bool searched = j->search && trigo_search_get_root(j->search).moves == n;
     if (found && searched) trigo_search_children(j->search, found);
     for (uint32_t i = 0; found && i < n; i++) {
         char name[TRIGO_MOVE_TEXT];
-        trigo_move_write(j->game->board->shape, j->candidates->move[i], name);
-        json_array_append_new(list, json_pack("{s:s, s:f, s:f, s:I, s:f}", "move", name, "P",
-                                              j->root.priors[i], "score", j->root.scores[i], "N",
-                                              (json_int_t)found[i].visits, "W", found[i].total));
+        trigo_move_write(j->game->board->shape, j->root.candidates->move[i], name);
+        json_array_append_new(list,
+                              json_pack("{s:s, s:f, s:f, s:I, s:f}", "move", name, "P",
+                                        j->root.ask.priors[i], "score", j->root.ask.scores[i], "N",
+                                        (json_int_t)found[i].visits, "W", found[i].total));
     }
     bool whole = found && json_array_size(list) == n;
     kvf_free(found);
@@ -286,8 +270,8 @@ static kvf_status write_answer(analysis *a, const job *j, kvf_error *err)
     bool ends = trigo_board_terminal(j->game->board, &terminal);
     json_t *object =
         json_pack("{s:O, s:{s:I, s:f, s:f}, s:o, s:o, s:o, s:I, s:I, s:f}", "id", j->id, "root",
-                  "N", (json_int_t)root.visits, "W", root.total, "value", j->root.value, "children",
-                  make_children(j), "chosen", make_chosen(j), "terminal_value",
+                  "N", (json_int_t)root.visits, "W", root.total, "value", j->root.ask.value,
+                  "children", make_children(j), "chosen", make_chosen(j), "terminal_value",
                   ends ? json_real(terminal) : json_null(), "evaluated_tokens",
                   (json_int_t)j->evaluated, "matched_tokens", (json_int_t)j->matched, "ms",
                   1e3 * j->seconds);

@@ -7,6 +7,9 @@
 
 int cmd_analyze(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
+int cmd_gtp(int argc, char **argv);
+int cmd_match(int argc, char **argv);
+int cmd_play(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 
 #endif

@@ -9,7 +9,6 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "trigo/bench_rules.h"
@@ -143,23 +142,13 @@ static kvf_status run_mode(size_t mode, const options *o, bool json, kvf_error *
     return err->status = KVF_ERR_IO;
 }
 
-/* The whole string must be a number above 0 and at most an hour. */
-static bool parse_seconds(const char *text, double *out)
-{
-    char *end;
-    double v = strtod(text, &end);
-    if (end == text || *end || !(v > 0 && v <= 3600)) return false;
-    *out = v;
-    return true;
-}
-
 /* Take an option; false if it is wrong. */
 static bool take_option(options *o, int c, const char *argument)
 {
     uint64_t n = 0;
     bool ok;
     switch (c) {
-    case 's': return parse_seconds(argument, &o->seconds);
+    case 's': return trigo_parse_real(argument, 1e-6, 3600, &o->seconds);
     case 'b': o->search.board = argument; return true;
     case 'n': ok = trigo_parse_count(argument, 1, UINT32_MAX, &n); break;
     case 'r': ok = trigo_parse_count(argument, 1, 1000, &n); break;

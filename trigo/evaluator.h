@@ -56,6 +56,21 @@ typedef struct trigo_evaluator {
     kvf_status (*ask)(void *state, trigo_ask *const *asks, size_t n, kvf_error *err);
 } trigo_evaluator;
 
+/* What an evaluator says of the position that a game has come to. */
+typedef struct trigo_evaluation {
+    trigo_candidates *candidates; /* of the position; n is 0 if it has none */
+    trigo_ask ask;                /* answered: value, and priors and scores of the candidates */
+} trigo_evaluation;
+
+/* Ask one question, for whoever has no search to ask it.
+ *
+ * out     set, and zeroed on failure; free it with trigo_evaluation_free. What the evaluator noted
+ *         may be handed to a search of the same position (trigo_search_set_root)
+ * Errors  KVF_ERR_NOMEM, those of ask; a position out of context is none */
+kvf_status trigo_evaluate(trigo_evaluation *out, const trigo_evaluator *evaluator,
+                          const trigo_game *game, kvf_error *err);
+void trigo_evaluation_free(trigo_evaluation *evaluation); /* zeroed is fine */
+
 /* Knows nothing: value 0, equal priors. For tests, and to measure the search alone. */
 trigo_evaluator trigo_uniform(void);
 

@@ -11,6 +11,9 @@ static const struct {
 } commands[] = {
     {"replay", cmd_replay, "play recorded games again and write every position in full"},
     {"analyze", cmd_analyze, "evaluate and search positions, as JSON lines"},
+    {"play", cmd_play, "play in the terminal"},
+    {"gtp", cmd_gtp, "play with programs that speak the Go Text Protocol"},
+    {"match", cmd_match, "play games between two players and say who is stronger"},
     {"bench", cmd_bench, "measure the rules and the search"},
 };
 

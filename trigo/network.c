@@ -17,6 +17,16 @@ bool trigo_parse_count(const char *text, uint64_t least, uint64_t most, uint64_t
     return true;
 }
 
+bool trigo_parse_real(const char *text, double least, double most, double *out)
+{
+    char *end;
+    double v = strtod(text, &end);
+    if (end == text || *end || isspace((unsigned char)*text) || !(v >= least && v <= most))
+        return false;
+    *out = v;
+    return true;
+}
+
 bool trigo_network_option(trigo_network_options *options, int code, const char *argument)
 {
     uint64_t n;

@@ -75,5 +75,6 @@ void trigo_network_close(trigo_network *network); /* zeroed is fine */
 
 /* Parse a whole string as a number from least to most; false if it is none. */
 bool trigo_parse_count(const char *text, uint64_t least, uint64_t most, uint64_t *out);
+bool trigo_parse_real(const char *text, double least, double most, double *out);
 
 #endif

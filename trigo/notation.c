@@ -89,6 +89,26 @@ size_t trigo_shape_write(trigo_shape shape, char out[TRIGO_SHAPE_TEXT])
                             shape.z % 100u);
 }
 
+kvf_status trigo_shape_read(const char *text, size_t len, trigo_shape *shape, kvf_error *err)
+{
+    int64_t size[3] = {0, 0, 1};
+    size_t n = 0, digits = 0;
+    bool good = true;
+    for (size_t i = 0; i < len && good; i++) {
+        if (text[i] == 'x') {
+            good = digits && ++n < 3;
+            digits = 0;
+            continue;
+        }
+        good = text[i] >= '0' && text[i] <= '9' && digits < 9;
+        size[n] = good ? (digits++ ? 10 * size[n] : 0) + (text[i] - '0') : 0;
+    }
+    if (good && digits && n) return trigo_shape_set(shape, size[0], size[1], size[2], err);
+    char quoted[TRIGO_QUOTE_TEXT];
+    return kvf_fail(err, KVF_ERR_ARG, "%s is no shape of a board, such as 5x5 or 5x5x5",
+                    trigo_quote(text, len, quoted));
+}
+
 const char *trigo_quote(const char *text, size_t len, char out[TRIGO_QUOTE_TEXT])
 {
     const size_t shown = len < 12 ? len : 12;

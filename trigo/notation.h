@@ -28,6 +28,10 @@ kvf_status trigo_move_read(trigo_shape shape, const char *text, size_t len, trig
 /* Write a shape as `5x5x5`, or `5x5` where Z is 1, terminated. Returns its length. */
 size_t trigo_shape_write(trigo_shape shape, char out[TRIGO_SHAPE_TEXT]);
 
+/* Read a shape; the whole of text[len] must be one: `5x5`, `5x5x5`, also `5x5x1`.
+ * Errors: KVF_ERR_ARG, what the text is and what a shape looks like. */
+kvf_status trigo_shape_read(const char *text, size_t len, trigo_shape *shape, kvf_error *err);
+
 /* Make the start of any bytes fit to stand in a message: '5x\x00' in quotes. Returns out. */
 const char *trigo_quote(const char *text, size_t len, char out[TRIGO_QUOTE_TEXT]);
 

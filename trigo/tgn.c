@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base.h"
+#include "output.h"
 #include "trigo/notation.h"
 
 /* ---- pieces ---------------------------------------------------------------------------------- */
@@ -68,6 +68,22 @@ kvf_status trigo_tgn_write(const trigo_game *game, bool score, char **text, size
     out[n] = '\0';
     if (len) *len = n;
     return KVF_OK;
+}
+
+kvf_status trigo_tgn_save(const trigo_game *game, const char *path, kvf_error *err)
+{
+    char *text;
+    size_t len;
+    kvf_output out;
+    kvf_status status = trigo_tgn_write(game, true, &text, &len, err);
+    if (status) return status;
+    status = kvf_output_open(&out, path, err);
+    if (!status) {
+        kvf_output_write(&out, text, len);
+        status = kvf_output_commit(&out, err);
+    }
+    kvf_free(text);
+    return status;
 }
 
 typedef struct reader {
@@ -244,6 +260,17 @@ kvf_status trigo_tgn_read(trigo_game **out, const char *text, size_t len, kvf_er
     }
     *out = game;
     return KVF_OK;
+}
+
+kvf_status trigo_tgn_load(trigo_game **out, const char *path, kvf_error *err)
+{
+    kvf_file file;
+    *out = NULL;
+    kvf_status status = kvf_file_open(&file, path, err);
+    if (status) return status;
+    status = trigo_tgn_read(out, (const char *)file.data, file.size, err);
+    kvf_file_close(&file);
+    return status ? kvf_prefix(err, status, "%.200s: ", path) : KVF_OK;
 }
 
 /* ---- tokens ---------------------------------------------------------------------------------- */

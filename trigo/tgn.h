@@ -35,6 +35,10 @@ enum {
 kvf_status trigo_tgn_write(const trigo_game *game, bool score, char **text, size_t *len,
                            kvf_error *err);
 
+/* Write a game's text with its score line to a file, which appears whole or not at all.
+ * Errors: those of trigo_tgn_write and kvf_output_open. */
+kvf_status trigo_tgn_save(const trigo_game *game, const char *path, kvf_error *err);
+
 /* Read a game's text, playing its moves.
  *
  * text    [len] any bytes. White space may be any, also at the ends; the numbers of the rounds, the
@@ -42,6 +46,9 @@ kvf_status trigo_tgn_write(const trigo_game *game, bool score, char **text, size
  * out     set on KVF_OK, else NULL; free it with trigo_game_destroy
  * Errors  KVF_ERR_ARG with line and column (of bytes, from 1), KVF_ERR_NOMEM */
 kvf_status trigo_tgn_read(trigo_game **out, const char *text, size_t len, kvf_error *err);
+
+/* The same of a file. Errors: also KVF_ERR_IO; all name the file. */
+kvf_status trigo_tgn_load(trigo_game **out, const char *path, kvf_error *err);
 
 /* ---- tokens ---------------------------------------------------------------------------------- */
 

@@ -77,13 +77,13 @@ typedef struct kvf_model_options {
     uint32_t struct_size;
     uint32_t threads;        /* per forward pass; default: the processors this process may use */
     const char *engine;      /* "native", "ort", "cuda"; "none" reads the file only; default "auto":
-                              native if the graph lifts into a plan, else ort */
+                                native if the graph lifts into a plan, else ort */
     const char *device;      /* "cpu" (default) or "cuda:N" */
     const char *precision;   /* of weights: "f32", "bf16", "q8", "q4"; default: the file's own */
     const char *kv;          /* of cache rows: "f32", "bf16"; default: the file's own */
     const char *cpu;         /* native kernels: "c", "avx2", "avx512"; default: the best here */
     const char *names;       /* roles of inputs and outputs whose names say nothing, as
-                              "input_ids=x,past_key_0=k0,present_key_0=nk0,logits=y" */
+                                "input_ids=x,past_key_0=k0,present_key_0=nk0,logits=y" */
     const char *policy_head; /* ONNX file from hidden states to policy or logits, if apart */
     const char *value_head;  /* ONNX file from hidden states to values, if apart */
     const char *ort_library; /* ONNX Runtime's library; default: as built, else the system's */

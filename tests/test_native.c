@@ -2,12 +2,14 @@
  *
  * For every kernel table, precision and cache type, over decoders of several shapes: nodes reached
  * through random batches, cuts, branches, evictions and teams of threads have the same bits as the
- * path evaluated alone, in one call, by one thread, in a fresh tree. */
+ * path evaluated alone, in one call, by one thread, in a fresh tree. So have nodes of trees that
+ * several threads use at once. */
 #include "support_plan.h"
 
 #include "native/native.h"
 #include "rng.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -187,8 +189,87 @@ static void same_bits(void **unused)
             }
 }
 
+/* ---- several trees --------------------------------------------------------------------------- */
+
+/* A thread with a tree of its own on a model that others use as well. */
+typedef struct walker {
+    pthread_t thread;
+    const forest *f;
+    const kvf_model *model;
+    uint64_t seed;
+    const char *wrong; /* what went wrong, or NULL: cmocka's failures belong to the main thread */
+} walker;
+
+/* One path in pieces, from where it leaves the one before; its logits as they were alone. */
+static const char *walk_path(const walker *w, kvf_seq *seq, int p, kvf_rng *rng)
+{
+    float logits[LENGTH * VOCAB];
+    uint32_t at = 0;
+    while (p && at < LENGTH && w->f->token[p][at] == w->f->token[p - 1][at]) at++;
+    kvf_error err;
+    if (kvf_seq_rewind(seq, at, &err)) return "it cannot go back";
+    for (uint32_t n; at < LENGTH; at += n) {
+        n = 1 + kvf_rng_below(rng, kvf_rng_below(rng, 2) ? LENGTH - at : 2);
+        if (n > LENGTH - at) n = LENGTH - at;
+        if (kvf_seq_forward(seq, w->f->token[p] + at, n, KVF_ALL_ROWS, logits, &err))
+            return "a call failed";
+        for (uint32_t i = 0; i < n; i++)
+            if (memcmp(logits + i * VOCAB, w->f->want[p][at + i], VOCAB * sizeof *logits))
+                return "logits differ";
+    }
+    return NULL;
+}
+
+static void *walk(void *arg)
+{
+    walker *w = arg;
+    kvf_tree *tree = NULL;
+    kvf_seq *seq = NULL;
+    kvf_rng rng;
+    kvf_rng_seed(&rng, w->seed);
+    kvf_tree_options o = {.struct_size = sizeof o, .max_tokens = LENGTH + 20};
+    if (kvf_tree_create(&tree, w->model, &o, NULL) || kvf_seq_create(&seq, tree, NULL))
+        w->wrong = "no tree";
+    for (int p = 0; p < PATHS && !w->wrong; p++) w->wrong = walk_path(w, seq, p, &rng);
+    kvf_seq_destroy(seq);
+    kvf_tree_destroy(tree);
+    return NULL;
+}
+
+/* Threads that share a model take its team in turn and run alone where it is taken, with the same
+ * bits. */
+static void several_trees(void **unused)
+{
+    (void)unused;
+    enum { WALKERS = 3 };
+    static forest f;
+    kvf_rng rng;
+    kvf_rng_seed(&rng, 23);
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        test_shape shape = shape_of(s);
+        kvf_model_options o = {.threads = 1, .precision = s % 2 ? "q8" : "f32"};
+        kvf_model *one = load(&shape, &o);
+        o.threads = 2;
+        kvf_model *many = load(&shape, &o);
+        ((native_engine *)many->engine)->alone_below = 0;
+        draw(&f, &rng);
+        expect(&f, one);
+        walker w[WALKERS];
+        for (size_t i = 0; i < WALKERS; i++) {
+            w[i] = (walker){.f = &f, .model = many, .seed = 100 * s + i};
+            assert_int_equal(pthread_create(&w[i].thread, NULL, walk, &w[i]), 0);
+        }
+        for (size_t i = 0; i < WALKERS; i++) pthread_join(w[i].thread, NULL);
+        for (size_t i = 0; i < WALKERS; i++)
+            if (w[i].wrong) fail_msg("%s, thread %zu: %s", shapes[s].name, i, w[i].wrong);
+        test_model_free(one);
+        test_model_free(many);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits),
+                                       cmocka_unit_test(several_trees)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
  *       h = mlp_norm(x)
  *       x = x + (act(h Wup + bup) Wdown + bdown)                       or, gated,
  *       x = x + ((act(h Wgate + bgate) * (h Wup + bup)) Wdown + bdown)
+ *       (a parallel residual: h = mlp_norm of the x that the layer began with)
  *   hidden = final_norm(x); logits = hidden Wvocab + bvocab; further heads are stacks over hidden
  *
  * lift/ makes a plan from a graph; native/ runs it. Weights are views into mapped files
@@ -105,6 +106,7 @@ typedef struct kvf_plan {
     uint32_t position_offset;
     kvf_rotary rotary;
     kvf_layer *layer; /* [layers] */
+    bool parallel;    /* attention and MLP both start from a layer's input */
     kvf_norm final_norm;
     kvf_stack head[KVF_HEADS]; /* KVF_HIDDEN has no stages: it is the hidden state itself */
     bool has_hidden;           /* the contract shows hidden states */

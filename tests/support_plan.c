@@ -109,7 +109,7 @@ static void make_layer(maker *m, const test_shape *s, kvf_layer *l)
 static void make_rotary(maker *m, const test_shape *s, kvf_rotary *r)
 {
     if (s->positions == TEST_LEARNED) return;
-    r->pairs = s->head_dim / 2;
+    r->pairs = s->pairs ? s->pairs : s->head_dim / 2;
     r->interleaved = s->positions == TEST_ROTARY_INTERLEAVED;
     r->scale = 1;
     float *f = numbers(m, r->pairs, 0, 0);
@@ -153,6 +153,7 @@ static kvf_plan *make_plan(maker *m, const test_shape *s)
     p->hidden = s->hidden;
     p->vocab = s->vocab;
     p->context = s->context;
+    p->parallel = s->parallel;
     p->token_embedding = matrix(m, s->vocab, s->hidden, 1);
     p->embedding_scale = 1;
     if (s->positions == TEST_LEARNED)

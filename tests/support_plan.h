@@ -16,7 +16,8 @@ typedef struct test_shape {
     uint32_t layers, heads, kv_heads, head_dim, hidden, inner, vocab, context;
     kvf_norm_kind norm;
     kvf_act act;
-    bool gated, biases, qk_norm, value_head;
+    bool gated, biases, qk_norm, value_head, parallel;
+    uint32_t pairs; /* that rotary positions turn; 0: all */
     test_positions positions;
 } test_shape;
 

@@ -377,27 +377,72 @@ static bool read_joint(const kvf_lift *l, uint32_t e, joint *j)
     return true;
 }
 
-static kvf_status take_layer(kvf_lift *l, const joint *attn, const joint *mlp, uint32_t middle,
-                             uint32_t layer)
+/* What a layer adds to its input x: one branch behind the other, with x + attention in the middle,
+ * or, if the residual is parallel, both to x, in any order. */
+typedef struct layer_sums {
+    uint32_t x, middle; /* middle is 0 if the branches are added to each other first */
+    joint attn, mlp;
+} layer_sums;
+
+static bool is_attention(const kvf_lift *l, uint32_t e)
+{
+    if (is_add(at(l, e))) e = at(l, e).a;
+    return at(l, e).kind == KVF_X_LINEAR && at(l, at(l, e).a).kind == KVF_X_ATTEND;
+}
+
+/* x + (attention + MLP) */
+static bool read_pair(const kvf_lift *l, uint32_t e, layer_sums *s)
+{
+    expr sum = at(l, e);
+    uint32_t of[] = {sum.a, sum.b};
+    for (int i = 0; i < 2 && sum.kind == KVF_X_ADD && !sum.n; i++) {
+        expr pair = at(l, of[i]);
+        if (pair.kind != KVF_X_ADD || pair.n || !is_linear(l, pair.a) || !is_linear(l, pair.b))
+            continue;
+        *s = (layer_sums){.x = of[1 - i], .attn.branch = pair.a, .mlp.branch = pair.b};
+        return true;
+    }
+    return false;
+}
+
+static bool read_layer(const kvf_lift *l, uint32_t e, layer_sums *s)
+{
+    if (!read_pair(l, e, s)) {
+        *s = (layer_sums){0};
+        if (!read_joint(l, e, &s->mlp) || !read_joint(l, s->mlp.residual, &s->attn)) return false;
+        s->middle = s->mlp.residual;
+        s->x = s->attn.residual;
+    }
+    if (is_attention(l, s->mlp.branch)) {
+        joint swap = s->attn;
+        s->attn = s->mlp;
+        s->mlp = swap;
+    }
+    return true;
+}
+
+static kvf_status take_layer(kvf_lift *l, const layer_sums *s, uint32_t layer)
 {
     kvf_layer *to = &l->plan->layer[layer];
     uint32_t x, h, hidden = l->plan->hidden;
     kvf_status status =
-        take_linear(l, mlp->branch, mlp->bias, "an MLP's last product", &to->down, &h);
+        take_linear(l, s->mlp.branch, s->mlp.bias, "an MLP's last product", &to->down, &h);
     if (!status) status = take_mlp(l, h, to, &x);
     if (!status) status = take_norm(l, x, hidden, &to->mlp_norm, &x);
-    if (!status && x == attn->residual && x != middle)
-        return kvf_lift_refuse(l, h, "attention and MLP stand side by side (a parallel residual)");
-    if (!status && x != middle)
+    if (!status && x != s->x && x != s->middle)
         status = kvf_lift_refuse(l, h, "the MLP does not start from the residual it is added to");
+    if (!layer) l->plan->parallel = x == s->x;
+    if (!status && l->plan->parallel != (x == s->x))
+        status =
+            kvf_lift_refuse(l, h, "its residual is parallel, or not, unlike the layers before");
     if (!status)
-        status = take_linear(l, attn->branch, attn->bias, "an output projection", &to->o, &h);
+        status = take_linear(l, s->attn.branch, s->attn.bias, "an output projection", &to->o, &h);
     if (status) return status;
     if (at(l, h).kind != KVF_X_ATTEND)
         return kvf_lift_refuse(l, h, "is no attention where one should be");
     status = take_attention(l, h, layer, to, &x);
     if (!status) status = take_norm(l, x, hidden, &to->attn_norm, &x);
-    if (!status && x != attn->residual)
+    if (!status && x != s->x)
         status = kvf_lift_refuse(l, h, "attention does not start from the residual it is added to");
     return status;
 }
@@ -423,36 +468,28 @@ static kvf_status take_embedding(kvf_lift *l, uint32_t e)
 
 static kvf_status take_layers(kvf_lift *l, uint32_t x)
 {
-    joint j;
+    layer_sums s;
     uint32_t n = 0, e = x;
-    while (read_joint(l, e, &j)) {
-        e = j.residual;
+    while (read_layer(l, e, &s)) {
+        e = s.x;
         n++;
     }
     kvf_plan *p = l->plan;
     p->hidden = at(l, x).width;
-    uint32_t wanted = l->roots.key ? l->contract->layers : n / 2;
+    uint32_t wanted = l->roots.key ? l->contract->layers : n;
     kvf_status status = take_embedding(l, e);
     if (status) return status;
-    if (!n || n % 2 || n / 2 != wanted)
-        return kvf_lift_refuse(l, e, "%u sums of residual and branch are no %u layers", n, wanted);
-    p->layers = n / 2;
-    p->layer = kvf_lift_take(l, p->layers, sizeof *p->layer);
-    uint32_t *sum = kvf_array(n + 1, sizeof *sum); /* the residual stream from the embedding on */
-    if (!p->layer || !sum)
+    if (!n || n != wanted)
+        return kvf_lift_refuse(l, e, "adds %u times attention and MLP, which are no %u layers", n,
+                               wanted);
+    p->layers = n;
+    p->layer = kvf_lift_take(l, n, sizeof *p->layer);
+    layer_sums *sums = kvf_array(n, sizeof *sums); /* from the embedding on */
+    if (!p->layer || !sums)
         status = kvf_fail(l->err, KVF_ERR_NOMEM, "%s: memory for its plan", l->onnx->path);
-    for (uint32_t i = n; i > 0 && !status; i--) {
-        sum[i] = i == n ? x : sum[i];
-        read_joint(l, sum[i], &j);
-        sum[i - 1] = j.residual;
-    }
-    for (uint32_t i = 0; i < p->layers && !status; i++) {
-        joint attn, mlp;
-        read_joint(l, sum[2 * i + 1], &attn);
-        read_joint(l, sum[2 * i + 2], &mlp);
-        status = take_layer(l, &attn, &mlp, sum[2 * i + 1], i);
-    }
-    kvf_free(sum);
+    for (uint32_t i = n; i-- > 0 && !status; x = sums[i].x) read_layer(l, x, &sums[i]);
+    for (uint32_t i = 0; i < n && !status; i++) status = take_layer(l, &sums[i], i);
+    kvf_free(sums);
     return status;
 }
 
@@ -492,7 +529,9 @@ static const char *family_of(const kvf_plan *p)
 {
     const kvf_layer *y = &p->layer[0];
     bool rms = y->attn_norm.kind == KVF_NORM_RMS, gated = y->gate.w.data != NULL;
-    if (!rms && !p->rotary.pairs && !gated) return "GPT-2";
+    if (p->parallel && p->rotary.pairs && !gated)
+        return p->rotary.interleaved ? "GPT-J" : "GPT-NeoX";
+    if (!rms && !p->rotary.pairs && !gated && !p->parallel) return "GPT-2";
     if (rms && p->rotary.pairs && gated && y->act == KVF_ACT_SILU)
         return y->q_norm.kind ? "Qwen3" : y->q.bias ? "Qwen2" : "Llama";
     return "decoder";

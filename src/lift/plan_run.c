@@ -121,7 +121,6 @@ static void attention(const run *r, const kvf_layer *y, uint32_t layer)
     }
     for (uint32_t row = 0; row < n; row++)
         for (uint32_t h = 0; h < p->heads; h++) attend(r, row, h, y->scale);
-    linear(&y->o, r->a, r->h, n, in->thin);
 }
 
 static void mlp(const run *r, const kvf_layer *y)
@@ -135,19 +134,35 @@ static void mlp(const run *r, const kvf_layer *y)
     linear(&y->down, r->up, r->h, n, r->in->thin);
 }
 
+/* h = norm(x), and what comes of h is added to x. */
+static void start(const run *r, const kvf_norm *n)
+{
+    size_t count = (size_t)r->in->n * r->p->hidden;
+    memcpy(r->h, r->x, count * sizeof *r->h);
+    norm(n, r->h, count);
+}
+
+static void add(const run *r)
+{
+    for (size_t c = 0; c < (size_t)r->in->n * r->p->hidden; c++) r->x[c] += r->h[c];
+}
+
 static void layer(const run *r, uint32_t i, const kvf_plan_result *out)
 {
     const kvf_plan *p = r->p;
     const kvf_layer *y = &p->layer[i];
-    size_t count = (size_t)r->in->n * p->hidden, kv = (size_t)p->kv_heads * p->head_dim;
-    memcpy(r->h, r->x, count * sizeof *r->h);
-    norm(&y->attn_norm, r->h, count);
+    size_t kv = (size_t)p->kv_heads * p->head_dim;
+    start(r, &y->attn_norm);
     attention(r, y, i);
-    for (size_t c = 0; c < count; c++) r->x[c] += r->h[c];
-    memcpy(r->h, r->x, count * sizeof *r->h);
-    norm(&y->mlp_norm, r->h, count);
-    mlp(r, y);
-    for (size_t c = 0; c < count; c++) r->x[c] += r->h[c];
+    for (int mlps_turn = p->parallel, k = 0; k < 2; k++, mlps_turn = !mlps_turn) {
+        if (mlps_turn) {
+            start(r, &y->mlp_norm);
+            mlp(r, y);
+        } else {
+            linear(&y->o, r->a, r->h, r->in->n, r->in->thin);
+        }
+        add(r);
+    }
     size_t rows = r->in->n * kv, at = r->in->past * kv;
     if (out->k) memcpy(out->k + i * rows, r->k + at, rows * sizeof *out->k);
     if (out->v) memcpy(out->v + i * rows, r->v + at, rows * sizeof *out->v);

@@ -235,8 +235,9 @@ static void layer(team *t, uint32_t i)
     attention(t, i);
     if (!t->n) return;
     kvf_product o = {.w = &w->o, .x = s->a, .x_stride = s->q_stride, .rows = t->n};
+    if (t->plan->parallel) mlp(t, i); /* both start from x as it is */
     add_product(t, &o);
-    mlp(t, i);
+    if (!t->plan->parallel) mlp(t, i);
 }
 
 /* ---- heads ----------------------------------------------------------------------------------- */

@@ -23,7 +23,8 @@ void cmd_add_model(cmd_options *o, kvf_model_options *m)
         {"kv", 0, CMD_TEXT, &m->kv, "TYPE",
          "cache rows of native: f32, bf16 (default: the file's)"},
         {"cpu", 0, CMD_TEXT, &m->cpu, "LEVEL",
-         "kernels of native: c, avx2, avx512, avx512x\n(default: the best here)"},
+         "kernels of native: c, avx2, avx512, avx512v, avx512x\n"
+         "(default: the best here)"},
         {"names", 0, CMD_TEXT, &m->names, "MAP",
          "roles of inputs and outputs whose names say nothing:\n"
          "role=name,..., for example past_key_0=k0"},

@@ -81,7 +81,8 @@ typedef struct kvf_model_options {
     const char *device;      /* "cpu" (default) or "cuda:N" */
     const char *precision;   /* of weights: "f32", "bf16", "q8", "q4"; default: the file's own */
     const char *kv;          /* of cache rows: "f32", "bf16"; default: the file's own */
-    const char *cpu;         /* native kernels: "c", "avx2", "avx512"; default: the best here */
+    const char *cpu;         /* native kernels: "c", "avx2", "avx512", "avx512v" (VNNI), "avx512x"
+                                (VNNI and BF16); default: the best here */
     const char *names;       /* roles of inputs and outputs whose names say nothing, as
                                 "input_ids=x,past_key_0=k0,present_key_0=nk0,logits=y" */
     const char *policy_head; /* ONNX file from hidden states to policy or logits, if apart */

@@ -95,7 +95,7 @@ static kvf_status check_options(const kvf_model_options *o, kvf_error *err)
 {
     static const char *const precisions[] = {"f32", "bf16", "q8", "q4", NULL};
     static const char *const caches[] = {"f32", "bf16", NULL};
-    static const char *const cpus[] = {"c", "avx2", "avx512", NULL};
+    static const char *const cpus[] = {"c", "avx2", "avx512", "avx512v", "avx512x", NULL};
     kvf_status status = check_engine(o->engine, err);
     if (!status) status = check_device(o->device, err);
     if (!status) status = check_choice("precision", o->precision, precisions, err);

@@ -17,6 +17,7 @@ from onnx import TensorProto, checker, helper, numpy_helper, save
 
 VOCAB, HIDDEN, HEADS, SIZE, LAYERS, CONTEXT = 40, 16, 2, 8, 2, 96
 TRUNK, BRANCH_AT, BRANCH = 24, 16, 4
+FREQUENCY, SLOPES = 100.0, np.array([0.25, 0.0625])  # of rotary positions; of heads' linear biases
 BLOCK = 16  # of rows of a matrix that share a scale, with weights of four bits
 
 # What is peculiar about each; all else is as in "plain": f32, int64 ids, position_ids, a past that
@@ -36,6 +37,14 @@ MODELS = {
     "no-past-last-row": {"cache": "none", "last_only": True},
     "values": {"values": True},
     "nan": {"nan": True},
+    "parallel": {"parallel": "beside"},
+    "parallel-pair": {"parallel": "pair"},
+    "rotary": {"rotary": 1.0},
+    "rotary-part": {"rotary": 0.5, "parallel": "pair"},
+    "alibi": {"alibi": True},
+    "window": {"window": 7},
+    "window-wide": {"window": 64},
+    "softcap": {"softcap": 1.5},
 }
 ENCODERS = {
     "no-past": {"cache": "none", "sees_all": True},
@@ -100,19 +109,35 @@ def norm(x):
     return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
 
 
-def decode(w, tokens):
+def turn(x, share):
+    """The first elements of each head, as pairs of halves, turned with the position."""
+    pairs = int(SIZE * share) // 2
+    angle = np.arange(x.shape[1])[:, None] * FREQUENCY ** -(np.arange(pairs) / pairs)
+    a, b, rest = x[..., :pairs], x[..., pairs : 2 * pairs], x[..., 2 * pairs :]
+    return np.concatenate([a * np.cos(angle) - b * np.sin(angle), b * np.cos(angle) + a * np.sin(angle), rest], -1)
+
+
+def decode(w, tokens, options):
     """Final states of a whole sequence."""
-    n = len(tokens)
-    x = w["embed"][tokens] + w["place"][:n]
+    n, get = len(tokens), options.get
+    x = w["embed"][tokens] + (0 if get("rotary") or get("alibi") else w["place"][:n])
+    back = np.arange(n)[:, None] - np.arange(n)  # how far behind a row the other is
+    sees = (back >= 0) & (back < get("window", n + 1))
     for i in range(LAYERS):
         h = norm(x)
         q, k, v = ((h @ w[f"{p}{i}"]).reshape(n, HEADS, SIZE).transpose(1, 0, 2) for p in "qkv")
+        if get("rotary"):
+            q, k = turn(q, get("rotary")), turn(k, get("rotary"))
         scores = q @ k.transpose(0, 2, 1) / np.sqrt(SIZE)
-        scores = np.where(np.tril(np.ones((n, n), bool)), scores, -np.inf)
+        if get("alibi"):
+            scores = scores - SLOPES[:, None, None] * back
+        if get("softcap"):
+            scores = get("softcap") * np.tanh(scores / get("softcap"))
+        scores = np.where(sees, scores, -np.inf)
         e = np.exp(scores - scores.max(-1, keepdims=True))
         mixed = (e / e.sum(-1, keepdims=True)) @ v
-        x = x + mixed.transpose(1, 0, 2).reshape(n, HIDDEN) @ w[f"o{i}"]
-        x = x + np.maximum(norm(x) @ w[f"up{i}"], 0) @ w[f"down{i}"]
+        before, x = x, x + mixed.transpose(1, 0, 2).reshape(n, HIDDEN) @ w[f"o{i}"]
+        x = x + np.maximum(norm(before if get("parallel") else x) @ w[f"up{i}"], 0) @ w[f"down{i}"]
     return norm(x)
 
 
@@ -149,10 +174,15 @@ class Model:
             else:
                 self.constant(k, v.astype(self.float))
         shapes = {"minus1": [-1], "axis1": [1], "axis2": [2], "end": [2**62], "heads": [0, 0, HEADS, SIZE],
-                  "merged": [0, 0, HIDDEN], "one_row": [1, -1, HIDDEN], "i0": 0, "i1": 1, "i2": 2}
+                  "merged": [0, 0, HIDDEN], "one_row": [1, -1, HIDDEN], "axis3": [3], "i0": 0, "i1": 1, "i2": 2,
+                  "list0": [0], "list1": [1], "list2": [2], "list3": [3]}
         for k, v in shapes.items():
             self.constant(k, np.array(v, np.int64))
-        floats = {"one": np.ones(HIDDEN), "nought": np.zeros(HIDDEN), "scale": SIZE**-0.5, "near": 0, "far": -1e4}
+        pairs = int(SIZE * self.get("rotary", 0)) // 2
+        self.constant("pairs", np.array([0, pairs, 2 * pairs, SIZE], np.int64))
+        self.constant("window", np.array(self.get("window", 0), np.int64))
+        floats = {"frequencies": FREQUENCY ** -(np.arange(pairs) / max(pairs, 1)), "slopes": SLOPES[:, None, None],
+                  "cap": self.get("softcap", 1), "one": np.ones(HIDDEN), "nought": np.zeros(HIDDEN), "scale": SIZE**-0.5, "near": 0, "far": -1e4}
         for k, v in floats.items():
             self.constant(k, np.array(v, self.float))
 
@@ -194,10 +224,10 @@ class Model:
             total = g.op("Gather", g.op("Shape", "past_key_0"), "i2")
         own = "position_ids" if self.get("position_ids", True) else g.op("Range", past, total, "i1")
         keys = g.op("Range", "i0", total, "i1")
-        last = g.op("Unsqueeze", own, "minus1")
-        if self.get("sees_all"):
-            last = g.op("Add", last, total)
-        seen = g.op("LessOrEqual", keys, last)
+        place = g.op("Unsqueeze", own, "minus1")
+        seen = g.op("LessOrEqual", keys, g.op("Add", place, total) if self.get("sees_all") else place)
+        if self.get("window"):
+            seen = g.op("And", seen, g.op("Less", g.op("Sub", place, keys), "window"))
         if own == "position_ids":
             seen = g.op("Unsqueeze", seen, "axis1")
         if self.get("attention_mask"):
@@ -206,7 +236,23 @@ class Model:
         if self.cache == "scatter":  # rows behind the last one are of other sequences, or of none
             count = g.op("Unsqueeze", g.op("Unsqueeze", g.op("Unsqueeze", "sequence_lengths", "axis1"), "axis1"), "axis1")
             seen = g.op("And", seen, g.op("Less", keys, count))
-        return own, g.op("Where", seen, "near", "far")
+        mask = g.op("Where", seen, "near", "far")
+        if self.get("alibi"):
+            back = g.op("Cast", g.op("Unsqueeze", g.op("Sub", place, keys), "axis1"), to=self.element)
+            mask = g.op("Sub", mask, g.op("Mul", back, "slopes"))
+        return own, mask
+
+    # Heads [b, heads, n, size] with their first elements turned by angles [b, 1, n, pairs].
+    def turned(self, g, x, cos, sin):
+        if not self.get("rotary"):
+            return x
+        part = lambda i: g.op("Slice", x, self.at(g, i), self.at(g, i + 1), "axis3")
+        a, b = part(0), part(1)
+        new = [g.op("Sub", g.op("Mul", a, cos), g.op("Mul", b, sin)), g.op("Add", g.op("Mul", b, cos), g.op("Mul", a, sin))]
+        return g.op("Concat", *new, *([part(2)] if self.get("rotary") < 1 else []), axis=-1)
+
+    def at(self, g, i):
+        return g.op("Gather", "pairs", f"list{i}")
 
     def normed(self, g, x):
         return g.op("LayerNormalization", x, "one", "nought", epsilon=1e-5)
@@ -214,21 +260,36 @@ class Model:
     def body(self, prefix="", with_past=True, outputs=None):
         g, out = Graph(prefix), outputs or (lambda name: name)
         own, mask = self.places(g, with_past)
-        x = g.op("Add", g.op("Gather", "embed", "input_ids"), g.op("Gather", "place", own))
+        x, cos, sin = g.op("Gather", "embed", "input_ids"), None, None
+        if self.get("rotary"):
+            place = g.op("Unsqueeze", g.op("Cast", own, to=self.element), g.op("Concat", "axis1", "minus1", axis=0))
+            angle = g.op("Mul", place, "frequencies")
+            cos, sin = g.op("Cos", angle), g.op("Sin", angle)
+        elif not self.get("alibi"):
+            x = g.op("Add", x, g.op("Gather", "place", own))
         for i in range(LAYERS):
             h = self.normed(g, x)
             if self.get("one_row"):
                 h = g.op("Reshape", h, "one_row")
             q, k, v = (g.op("Reshape", g.op("MatMul", h, f"{p}{i}"), "heads") for p in "qkv")
+            if self.get("rotary"):  # rows first, as the cache takes them
+                back = lambda x: g.op("Transpose", x, perm=[0, 2, 1, 3])
+                k = back(self.turned(g, back(k), cos, sin))
             k = self.cached(g, k, f"past_key_{i}", out(f"present_key_{i}"), with_past)
             v = self.cached(g, v, f"past_value_{i}", out(f"present_value_{i}"), with_past)
-            q = g.op("Transpose", q, perm=[0, 2, 1, 3])
+            q = self.turned(g, g.op("Transpose", q, perm=[0, 2, 1, 3]), cos, sin)
             scores = g.op("MatMul", q, g.op("Transpose", k, perm=[0, 1, 3, 2]))
-            share = g.op("Softmax", g.op("Add", g.op("Mul", scores, "scale"), mask), axis=-1)
+            scores = g.op("Mul", scores, "scale")
+            if self.get("softcap"):
+                scores = g.op("Mul", g.op("Tanh", g.op("Div", scores, "cap")), "cap")
+            share = g.op("Softmax", g.op("Add", scores, mask), axis=-1)
             mixed = g.op("Transpose", g.op("MatMul", share, v), perm=[0, 2, 1, 3])
-            x = g.op("Add", x, g.op("MatMul", g.op("Reshape", mixed, "merged"), f"o{i}"))
-            inner = g.op("Relu", self.product(g, self.normed(g, x), f"up{i}"))
-            x = g.op("Add", x, self.product(g, inner, f"down{i}"))
+            before, mixed = x, g.op("MatMul", g.op("Reshape", mixed, "merged"), f"o{i}")
+            if self.get("parallel") != "pair":
+                x = g.op("Add", x, mixed)
+            inner = g.op("Relu", self.product(g, self.normed(g, before if self.get("parallel") else x), f"up{i}"))
+            inner = self.product(g, inner, f"down{i}")
+            x = g.op("Add", g.op("Add", inner, mixed), x) if self.get("parallel") == "pair" else g.op("Add", x, inner)
         x = self.normed(g, x)
         if self.get("values"):
             g.op("Squeeze", g.op("MatMul", x, "value"), "axis2", out=out("values"))
@@ -304,7 +365,7 @@ def write(folder, name, options):
     tokens, a, b = (rng.randint(0, VOCAB, n).tolist() for n in (TRUNK, BRANCH, BRANCH))
     model = Model(name, options)
     paths = [(tokens, 0), (tokens[:BRANCH_AT] + a, BRANCH_AT), (tokens[:BRANCH_AT] + b, BRANCH_AT)]
-    states = np.concatenate([decode(model.w, path)[start:] for path, start in paths])
+    states = np.concatenate([decode(model.w, path, options)[start:] for path, start in paths])
     folder.mkdir(parents=True, exist_ok=True)
     save(model.build(), str(folder / "model.onnx"))
     (states @ model.w["head"]).astype("<f4").tofile(folder / "logits.f32")

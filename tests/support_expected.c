@@ -4,10 +4,13 @@
 #include <dirent.h>
 #include <jansson.h>
 #include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 /* Append the tokens of one array, each after the one before, the first after parent. */
 static uint32_t append(expected *e, const json_t *array, int32_t parent)
@@ -71,6 +74,34 @@ bool expected_read(expected *e, const char *folder)
     if (read_logits(e, folder, "logits_as_shipped.f32")) return true;
     e->exact = true;
     return read_logits(e, folder, "logits.f32");
+}
+
+bool expected_take_exact(expected *e, const char *folder)
+{
+    free(e->logits);
+    e->exact = true;
+    return read_logits(e, folder, "logits.f32");
+}
+
+void expected_run(const expected *e, kvf_tree *tree, uint32_t chunk, float *logits)
+{
+    enum { MOST = 64 };
+    kvf_node nodes[MOST];
+    for (uint32_t first = 0, n; first < e->n; first += n) {
+        kvf_entry entries[MOST];
+        for (n = 0; first + n < e->n && (!chunk || n < chunk); n++) {
+            int32_t parent = e->parent[first + n];
+            bool within = parent >= (int32_t)first;
+            if (chunk && n && !within) break; /* a branch begins a call */
+            entries[n] = (kvf_entry){.token = e->tokens[first + n],
+                                     .after = within ? parent - (int32_t)first : -1,
+                                     .parent = parent < 0 ? KVF_ROOT : nodes[parent],
+                                     .want = KVF_WANT(KVF_LOGITS)};
+        }
+        kvf_outputs out = {{logits + (size_t)first * e->vocab}};
+        kvf_error err;
+        if (kvf_eval(tree, entries, n, nodes + first, &out, &err)) fail_msg("%s", err.msg);
+    }
 }
 
 void expected_free(expected *e)

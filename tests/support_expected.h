@@ -19,6 +19,12 @@ typedef struct expected {
 /* Read one folder; prefers logits_as_shipped.f32. False with words on stderr if that fails. */
 bool expected_read(expected *e, const char *folder);
 void expected_free(expected *e);
+/* Take logits.f32 instead: what the stored weights give in f32, whatever the file's own arithmetic
+ * is. */
+bool expected_take_exact(expected *e, const char *folder);
+/* Run the trunk and both branches in calls of at most chunk tokens, a branch beginning a call; chunk
+ * 0: all in one call. logits [n][vocab]. Fails the test if a call fails. */
+void expected_run(const expected *e, kvf_tree *tree, uint32_t chunk, float *logits);
 
 /* The names of the folders in tests/data/FOLDER that hold a model, sorted: full paths, [*n]. Free
  * each and the list. */

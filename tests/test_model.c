@@ -183,7 +183,9 @@ static void options_are_checked(void **state)
         {{.device = "cuda:64"}, KVF_ERR_ARG, "N from 0 to 63"},
         {{.precision = "fp8"}, KVF_ERR_ARG, "precision is \"fp8\", but should be one of f32, bf16"},
         {{.kv = "q4"}, KVF_ERR_ARG, "kv is \"q4\""},
-        {{.cpu = "sse"}, KVF_ERR_ARG, "cpu is \"sse\", but should be one of c, avx2, avx512"},
+        {{.cpu = "sse"},
+         KVF_ERR_ARG,
+         "cpu is \"sse\", but should be one of c, avx2, avx512, avx512v, avx512x"},
         {{.threads = 100000}, KVF_ERR_ARG, "threads is 100000"},
         {{.names = "logits"}, KVF_ERR_ARG, "is no ROLE=NAME"},
     };

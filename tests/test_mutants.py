@@ -31,7 +31,8 @@ TOLERANCE = 2e-4  # of the largest logit
 CORPUS = ROOT / "tests/data/corpus/valid"
 TRIGO = ROOT / "models/trigo"
 HEADS = ["--policy-head", str(TRIGO / "policy_head.onnx")]
-MADE = ("plain", "values", "scatter", "length-first", "one-row-batch", "bits4", "no-past", "merged")
+MADE = ("plain", "values", "scatter", "length-first", "one-row-batch", "bits4", "no-past", "merged", "rotary",
+        "parallel", "parallel-pair", "rotary-part")
 EXPORTS = {"gpt2": [], "llama": [], "llama3-rope": [], "mistral": [], "qwen2": ["--names", "optimum"], "qwen3": []}
 
 
@@ -93,7 +94,7 @@ class Mutant:
         if a.type == onnx.AttributeProto.FLOAT:
             a.f = self.rng.choice([a.f * 3, a.f + 0.25, 0.0, -a.f, a.f / 2])
         elif a.type == onnx.AttributeProto.INT:
-            a.i = self.rng.choice([a.i + 1, a.i - 1, 0, 1, 2 * a.i])
+            a.i = self.rng.choice([a.i + 1, a.i - 1, 0, 1, a.i + 8])
         elif a.type == onnx.AttributeProto.INTS and len(a.ints) > 1:
             i, k = self.rng.sample(range(len(a.ints)), 2)
             a.ints[i], a.ints[k] = a.ints[k], a.ints[i]
@@ -128,7 +129,8 @@ class Mutant:
         if x.dtype == bool:
             flat[i] = not before
         elif x.dtype.kind in "iu":
-            flat[i] = int(before) + self.rng.choice([1, -1 if before else 2, 8])
+            new = int(before) + self.rng.choice([1, -1 if before else 2, 8])
+            flat[i] = min(max(new, np.iinfo(x.dtype).min), np.iinfo(x.dtype).max)
         else:
             flat[i] = self.rng.choice([before * 2, before + 1, -before if before else 1, 0.5])
         self.replace(t, x)

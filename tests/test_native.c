@@ -157,7 +157,7 @@ static kvf_model *load(const test_shape *shape, const kvf_model_options *options
 static void same_bits(void **unused)
 {
     (void)unused;
-    static const char *const cpus[] = {"c", "avx2", "avx512", "avx512x"};
+    static const char *const cpus[] = {"c", "avx2", "avx512", "avx512v", "avx512x"};
     static const char *const precisions[] = {"f32", "bf16", "q8", "q4"};
     static forest f;
     kvf_rng rng;
@@ -165,10 +165,13 @@ static void same_bits(void **unused)
     print_message("seed %llu\n", (unsigned long long)seed);
     kvf_rng_seed(&rng, seed);
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-        for (size_t c = 0; c < 4; c++)
+        for (size_t c = 0; c < sizeof cpus / sizeof *cpus; c++)
             for (size_t p = 0; p < 4; p++) {
                 kvf_cpu level;
-                if (kvf_cpu_pick(&level, cpus[c], NULL)) continue; /* this machine cannot run it */
+                if (kvf_cpu_pick(&level, cpus[c], NULL)) { /* this machine cannot run it */
+                    if (!s && !p) print_message("not here: %s\n", cpus[c]);
+                    continue;
+                }
                 if (c == 0 && p != s % 4) continue; /* plain C is slow: one precision per shape */
                 test_shape shape = shape_of(s);
                 const char *kv = (s + c + p) % 2 ? "bf16" : "f32";

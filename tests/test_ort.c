@@ -72,25 +72,6 @@ static bool is_coarse(const expected *e, const kvf_model *m)
 
 /* ---- recorded logits ------------------------------------------------------------------------- */
 
-/* The trunk and both branches in calls of at most chunk tokens; a chunk of 0 is one call of all. */
-static void run_expected(const expected *e, kvf_tree *t, uint32_t chunk, float *logits)
-{
-    kvf_node nodes[MAX_ROWS];
-    for (uint32_t first = 0, n; first < e->n; first += n) {
-        kvf_entry entries[MAX_ROWS];
-        for (n = 0; first + n < e->n && (!chunk || n < chunk); n++) {
-            int32_t parent = e->parent[first + n];
-            bool within = parent >= (int32_t)first;
-            if (chunk && n && !within) break; /* a branch begins a call */
-            entries[n] = (kvf_entry){.token = e->tokens[first + n],
-                                     .after = within ? parent - (int32_t)first : -1,
-                                     .parent = parent < 0 ? KVF_ROOT : nodes[parent],
-                                     .want = KVF_WANT(KVF_LOGITS)};
-        }
-        eval(t, entries, n, nodes + first, logits + (size_t)first * e->vocab);
-    }
-}
-
 static void matches_recorded(const expected *e, const kvf_model *m)
 {
     static const struct {
@@ -100,7 +81,7 @@ static void matches_recorded(const expected *e, const kvf_model *m)
     float *logits = calloc((size_t)e->n * e->vocab, sizeof *logits);
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
         kvf_tree *t = open_tree(m, MAX_TOKENS, ways[i].no_cache);
-        run_expected(e, t, ways[i].chunk, logits);
+        expected_run(e, t, ways[i].chunk, logits);
         double most = largest_difference(logits, e->logits, (size_t)e->n * e->vocab);
         if (!(most <= (is_coarse(e, m) ? COARSE : RECORDED)))
             fail_msg("%s in calls of %u%s: off by %g", e->name, ways[i].chunk,
@@ -140,7 +121,7 @@ static void repeats(const expected *e, const kvf_model *m)
     for (uint32_t chunk = 0; chunk < 2; chunk++) {
         for (int i = 0; i < 2; i++) {
             kvf_tree *t = open_tree(m, MAX_TOKENS, false);
-            run_expected(e, t, chunk, i ? second : first);
+            expected_run(e, t, chunk, i ? second : first);
             kvf_tree_destroy(t);
         }
         if (memcmp(first, second, n * sizeof *first)) fail_msg("%s differs from itself", e->name);
@@ -164,7 +145,7 @@ typedef struct job {
 static void *run_job(void *arg)
 {
     job *j = arg;
-    run_expected(j->e, j->tree, 3, j->logits);
+    expected_run(j->e, j->tree, 3, j->logits);
     return NULL;
 }
 

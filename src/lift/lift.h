@@ -30,6 +30,8 @@ typedef struct kvf_lift {
 
 /* Memory of the plan, zeroed, or NULL. */
 void *kvf_lift_take(kvf_lift *l, uint64_t n, size_t size);
+/* The layer of an operator, from its place: how many attentions came before. */
+uint32_t kvf_lift_layer_of(const kvf_lift *l, uint32_t op);
 /* A refusal that begins with the layer and operator that an expression comes from. */
 kvf_status kvf_lift_refuse(kvf_lift *l, uint32_t expr, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

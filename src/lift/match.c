@@ -50,8 +50,7 @@ static bool is_strange(const kvf_lift *l, uint32_t e)
     return found;
 }
 
-/* Its layer follows from the op's place: how many attentions came before. */
-static uint32_t layer_of_op(const kvf_lift *l, uint32_t op)
+uint32_t kvf_lift_layer_of(const kvf_lift *l, uint32_t op)
 {
     uint32_t layer = 0;
     for (uint32_t i = 1; i < l->x.n; i++)
@@ -74,7 +73,7 @@ kvf_status kvf_lift_refuse(kvf_lift *l, uint32_t e, const char *fmt, ...)
         return kvf_fail(l->err, KVF_ERR_MODEL, "%s: %s", l->onnx->path, why);
     const kvf_op *op = &l->onnx->graph->ops[x.op];
     return kvf_fail(l->err, KVF_ERR_MODEL, "%s: layer %u, %s '%.120s': %s", l->onnx->path,
-                    layer_of_op(l, x.op), op->type, op->name, strange && x.why ? x.why : why);
+                    kvf_lift_layer_of(l, x.op), op->type, op->name, strange && x.why ? x.why : why);
 }
 
 /* ---- constants ------------------------------------------------------------------------------- */

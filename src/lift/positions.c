@@ -294,7 +294,9 @@ static kvf_status far_run(kvf_lift *l, uint32_t fresh, uint32_t before, kvf_far 
         ev.round = true;
         kvf_feed_inputs(&ev, &feed);
         status = kvf_ev_run(&ev, false);
-        if (status) kvf_prefix(l->err, status, "%s: ", l->onnx->path);
+        if (status)
+            kvf_prefix(l->err, status, "%s: layer %u, ", l->onnx->path,
+                       kvf_lift_layer_of(l, ev.op_index));
         if (!status) status = check_far_outputs(l, &ev, probe);
     }
     kvf_ev_end(&ev);

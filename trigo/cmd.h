@@ -11,5 +11,6 @@ int cmd_gtp(int argc, char **argv);
 int cmd_match(int argc, char **argv);
 int cmd_play(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
+int cmd_view(int argc, char **argv);
 
 #endif

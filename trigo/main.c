@@ -14,6 +14,7 @@ static const struct {
     {"play", cmd_play, "play in the terminal"},
     {"gtp", cmd_gtp, "play with programs that speak the Go Text Protocol"},
     {"match", cmd_match, "play games between two players and say who is stronger"},
+    {"view", cmd_view, "a game as a page: boards, curves, and what a search thinks of it"},
     {"bench", cmd_bench, "measure the rules and the search"},
 };
 

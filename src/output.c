@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,14 +22,17 @@ kvf_status kvf_output_open(kvf_output *out, const char *path, kvf_error *err)
     struct stat st;
     if (!stat(path, &st) && !S_ISREG(st.st_mode))
         return kvf_fail(err, KVF_ERR_IO, "%s: is there, and is not a regular file", path);
-    size_t room = strlen(path) + 32;
+    size_t room = strlen(path) + 40;
     out->path = kvf_copy_string(path);
     out->temporary = kvf_array(room, 1);
     if (!out->path || !out->temporary) {
         close_output(out);
         return kvf_fail(err, KVF_ERR_NOMEM, "%s: no memory to write it", path);
     }
-    snprintf(out->temporary, room, "%s.tmp.%ld", path, (long)getpid());
+    /* A process id is unique on one machine only, and a folder may be shared by several. */
+    uint32_t chance = 0;
+    (void)!getrandom(&chance, sizeof chance, GRND_NONBLOCK);
+    snprintf(out->temporary, room, "%s.tmp.%ld.%08x", path, (long)getpid(), chance);
     out->file = fopen(out->temporary, "wbxe");
     if (!out->file) {
         kvf_fail(err, KVF_ERR_IO, "%s: cannot write it: %s", path, strerror(errno));

@@ -1,8 +1,8 @@
 /* output.h - a file that takes its name only when it is whole.
  *
- * Bytes go to PATH.tmp.PID beside the target; commit renames it. A failed write is remembered and
- * told by commit, so that callers write without asking each time. Whatever happens before commit,
- * an older file of that name is untouched. */
+ * Bytes go to PATH.tmp.PID.RANDOM beside the target; commit renames it. A failed write is
+ * remembered and told by commit, so that callers write without asking each time. Whatever happens
+ * before commit, an older file of that name is untouched. */
 #ifndef KVF_OUTPUT_H
 #define KVF_OUTPUT_H
 

@@ -15,6 +15,8 @@ static const struct {
     {"gtp", cmd_gtp, "play with programs that speak the Go Text Protocol"},
     {"match", cmd_match, "play games between two players and say who is stronger"},
     {"view", cmd_view, "a game as a page: boards, curves, and what a search thinks of it"},
+    {"selfplay", cmd_selfplay, "play a model against itself, to train the next one"},
+    {"collect", cmd_collect, "check the games of self-play, and bring them together"},
     {"bench", cmd_bench, "measure the rules and the search"},
 };
 

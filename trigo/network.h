@@ -45,17 +45,20 @@ enum {
     }
 enum { TRIGO_NETWORK_N_LONGS = 9 };
 
-#define TRIGO_NETWORK_USAGE                                                                        \
+/* What two of them mean is a command's own to say, where threads serve several networks. */
+#define TRIGO_NETWORK_USAGE_WITH(threads, cache)                                                   \
     "  --models DIR       folder of the model: decoder.onnx, or base_model_eval_extend.onnx or\n"  \
     "                     base_model.onnx with policy_head.onnx and value_head.onnx\n"             \
     "  --set NAME         decoder, cached or base (default: the first that is complete)\n"         \
     "  --engine NAME      auto, native, ort or cuda (default auto)\n"                              \
     "  --device NAME      cpu or cuda:N (default cpu)\n"                                           \
     "  --precision NAME   of weights: f32, bf16, q8 or q4 (default: the file's)\n"                 \
-    "  --cpu NAME         native kernels: c, avx2 or avx512 (default: the best here)\n"            \
-    "  --threads N        of one forward pass (default: the processors there are)\n"               \
-    "  --cache-tokens N   tokens that the cache stores (default 32768)\n"                          \
-    "  --no-cache         keep nothing between two evaluations\n"
+    "  --cpu NAME         native kernels: c, avx2 or avx512 (default: the best here)\n" threads    \
+        cache "  --no-cache         keep nothing between two evaluations\n"
+#define TRIGO_NETWORK_USAGE                                                                        \
+    TRIGO_NETWORK_USAGE_WITH(                                                                      \
+        "  --threads N        of one forward pass (default: the processors there are)\n",          \
+        "  --cache-tokens N   tokens that the cache stores (default 32768)\n")
 
 /* Take an option by its code; false if it is none of these or its argument is wrong. Arguments are
  * not copied. */

@@ -20,7 +20,7 @@ venv=$deps/venv
 ort=$deps/onnxruntime
 ort_version=$(sed -n 's/^onnxruntime==\([0-9.]*\).*/\1/p' scripts/onnxruntime.txt)
 
-packages=(make cmake ninja-build gcc libc6-dev pkgconf libjansson-dev libmd-dev ca-certificates
+packages=(make cmake ninja-build gcc libc6-dev pkgconf libjansson-dev libmd-dev libzip-dev ca-certificates
     python3 python3-venv)
 for_tests=(g++ binutils libcmocka-dev)
 for_ci=(clang clang-tidy libclang-rt-dev llvm)

@@ -169,7 +169,7 @@ def look(folder):
 def killed(tmp):
     seed = random.randrange(1 << 30)
     rng = random.Random(seed)
-    options = [*UNIFORM, "--sims", "300"]
+    options = [*UNIFORM, "--sims", "800", "--threads", "1"]
     whole = os.path.join(tmp, "not killed")
     must(selfplay(whole, *options), "a run that nobody kills")
     for attempt in range(3):
@@ -178,7 +178,7 @@ def killed(tmp):
             command = [TRIGO, "selfplay", "--out", out, *options, "--at-once", "4"]
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             try:
-                process.wait(rng.choice((0.01, 0.05, 0.2)) * (1 + rng.random()))
+                process.wait(rng.choice((0.01, 0.05, 0.15)) * (1 + rng.random()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 kills += 1

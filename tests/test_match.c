@@ -108,7 +108,7 @@ typedef struct told {
     size_t used;
     uint32_t games, fail_at; /* the n-th game fails; 0: none */
     uint32_t stop_at;        /* as if the user stopped it at the n-th */
-    int stop;
+    atomic_bool stop;
 } told;
 
 static kvf_status hear(void *user, const trigo_match_game *g, const trigo_match_result *r,
@@ -119,7 +119,7 @@ static kvf_status hear(void *user, const trigo_match_game *g, const trigo_match_
     assert_int_equal(g->number, t->games);
     t->games++;
     if (t->games == t->fail_at) return kvf_fail(err, KVF_ERR_IO, "the disk is full");
-    if (t->games == t->stop_at) t->stop = 1;
+    if (t->games == t->stop_at) atomic_store(&t->stop, true);
     assert_int_equal(trigo_tgn_write(g->game, true, &text, NULL, err), KVF_OK);
     t->used +=
         (size_t)snprintf(t->text + t->used, TEXT - t->used, "%u %u %d %s %d %u\n%s\n", g->number,
@@ -147,7 +147,7 @@ static played match(const char *a, const char *b, trigo_match_options o, told *t
     }
     if (t) {
         t->used = t->games = 0;
-        t->stop = 0;
+        atomic_store(&t->stop, false);
         o.played = hear;
         o.user = t;
         o.stop = &t->stop;

@@ -61,11 +61,11 @@ typedef struct options {
     bool json, opening_given;
 } options;
 
-static volatile int interrupted;
+static atomic_bool interrupted;
 static void interrupt(int signal)
 {
     (void)signal;
-    interrupted = 1;
+    atomic_store(&interrupted, true);
 }
 
 /* ---- what is written as games are counted ---------------------------------------------------- */

@@ -6,8 +6,6 @@
 #include "trigo/match.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
-#include <string.h>
 
 #include "base.h"
 #include "rng.h"
@@ -88,7 +86,7 @@ static void fail(match *m, kvf_status status, const kvf_error *err)
 
 static bool stopped(const match *m)
 {
-    return (m->o->stop && *m->o->stop) || atomic_load(&m->over);
+    return (m->o->stop && atomic_load(m->o->stop)) || atomic_load(&m->over);
 }
 
 /* A few random drops, as long as the position is not decided by them. */
@@ -265,7 +263,7 @@ kvf_status trigo_match(const trigo_match_options *options, trigo_match_result *r
     if (m.done && m.points && tables) {
         run_tables(&m, tables);
         result->stopped =
-            !m.status && options->stop && *options->stop && m.counted < options->games;
+            !m.status && options->stop && atomic_load(options->stop) && m.counted < options->games;
         if (result->stopped && !result->decided) count_done(&m, true);
     } else {
         m.status = kvf_fail(&m.err, KVF_ERR_NOMEM, "a match of %u games", options->games);

@@ -13,6 +13,8 @@
 #ifndef TRIGO_MATCH_H
 #define TRIGO_MATCH_H
 
+#include <stdatomic.h>
+
 #include "trigo/elo.h"
 #include "trigo/player.h"
 
@@ -39,8 +41,8 @@ typedef struct trigo_match_options {
     uint32_t games; /* even, at least 2 */
     uint32_t opening_plies, max_plies, threads;
     uint64_t seed;
-    const trigo_sprt *sprt;   /* NULL: play all games */
-    const volatile int *stop; /* set to nonzero to stop; may be NULL */
+    const trigo_sprt *sprt;  /* NULL: play all games */
+    const atomic_bool *stop; /* set by anybody, a signal too, to stop; may be NULL */
 
     /* Called for each game that counts, in their order, one at a time, from any thread; the game
      * goes when it returns, and the result is that of the pairs so far. NULL: not called. Errors

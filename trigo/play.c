@@ -109,6 +109,23 @@ static void write_value(FILE *out, double value)
         fprintf(out, "%s ahead by %.2f", value > 0 ? "White" : "Black", value > 0 ? value : -value);
 }
 
+/* Which stones the last step took, as far as they fit. */
+static void show_taken(const play *p, const trigo_step *step)
+{
+    enum { SHOWN = 12 };
+    uint16_t *cells = kvf_array(step->captured, sizeof *cells);
+    fprintf(p->o->out, ", takes %u", step->captured);
+    if (!cells) return;
+    trigo_board_captured(p->game->board, step, cells);
+    for (uint32_t i = 0; i < step->captured && i < SHOWN; i++) {
+        char text[TRIGO_MOVE_TEXT];
+        trigo_move_write(p->game->board->shape, cells[i], text);
+        fprintf(p->o->out, "%s%s", i ? " " : ": ", text);
+    }
+    if (step->captured > SHOWN) fputs(" ...", p->o->out);
+    kvf_free(cells);
+}
+
 static void show_move(const play *p, const trigo_choice *choice)
 {
     const trigo_step *s = &p->game->steps[p->game->plies - 1];
@@ -116,7 +133,7 @@ static void show_move(const play *p, const trigo_choice *choice)
     trigo_move_write(p->game->board->shape, s->move, text);
     trigo_colour mover = p->game->plies % 2 ? TRIGO_BLACK : TRIGO_WHITE;
     fprintf(p->o->out, "\n%u. %s %s", (p->game->plies + 1) / 2, name_of(mover), text);
-    if (s->captured) fprintf(p->o->out, ", takes %u", s->captured);
+    if (s->captured) show_taken(p, s);
     if (choice && choice->decided) fprintf(p->o->out, "  (all is decided)");
     if (choice && !choice->decided) {
         fprintf(p->o->out, "  (");

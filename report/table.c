@@ -2,6 +2,7 @@
 #include "report/table.h"
 
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 #include "report/page.h"
@@ -99,7 +100,35 @@ void table_put(const table *t, kvf_output *out)
     if (t->no_memory && !out->error) out->error = ENOMEM;
 }
 
-/* ---- rows for programs ----------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+static void format_value(const json_t *value, char text[TABLE_TEXT])
+{
+    double number = json_number_value(value);
+    if (json_is_string(value))
+        snprintf(text, TABLE_TEXT, "%s", json_string_value(value));
+    else if (json_is_integer(value) || fabs(number) >= 1000)
+        snprintf(text, TABLE_TEXT, "%.0f", number);
+    else
+        snprintf(text, TABLE_TEXT, "%.4g", number);
+}
+
+table rows_table(json_t *rows, table_column *columns)
+{
+    table t = {.columns = columns};
+    size_t i, column;
+    json_t *row, *value;
+    const char *key;
+    json_object_foreach(json_array_get(rows, 0), key, value) if (t.n_columns < TABLE_COLUMNS)
+        columns[t.n_columns++] = (table_column){key, json_is_string(value)};
+    json_array_foreach(rows, i, row)
+    {
+        char(*cell)[TABLE_TEXT] = table_row(&t);
+        for (column = 0; cell && column < t.n_columns; column++)
+            format_value(json_object_get(row, columns[column].title), cell[column]);
+    }
+    return t;
+}
 
 /* The scalar members of the rows, in the order of the first; names with commas or quotes do not
  * occur. */

@@ -36,11 +36,16 @@ void table_print(const table *t, FILE *to);      /* as Markdown, in columns of e
 void table_put(const table *t, kvf_output *out); /* as HTML */
 void table_free(table *t);
 
-/* ---- rows for programs ----------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+/* Rows, an array of flat objects with equal keys, as a table: a column for each key, numbers with
+ * four digits that count or all before the point. columns [TABLE_COLUMNS] is filled; it and the rows
+ * are borrowed by the table, which is to be freed. */
+table rows_table(json_t *rows, table_column *columns);
 
 bool rows_format_known(const char *format); /* "md", "csv", "json", "jsonl" */
 
-/* Print rows, an array of objects with equal keys, as "csv" (without what is no string or number),
+/* Print rows for programs, as "csv" (without what is no string or number),
  * "json" (an object of head and rows) or "jsonl" (rows that each hold the head). Borrows both. */
 void rows_print(const char *format, json_t *head, json_t *rows, FILE *to);
 

@@ -145,13 +145,14 @@ def usage(folder):
 
 def bench(_):
     result = trigo("bench", "--rules", "--json", "--seconds", "0.001")
-    rows = json.loads(result.stdout)
+    rows = json.loads(result.stdout)["rows"]
     check(result.returncode == 0 and len(rows) >= 5, "bench --json")
     lines = {row["shape"]: (row["perft_depth"], row["perft"]) for row in rows}
     # 361 drops before 360 drops or a pass, and a pass before any of 362
     check(lines["5x5"] == (4, 361041) and lines["19x19"] == (2, 361 * 361 + 362), f"perft {lines}")
     table = trigo("bench", "--rules", "--seconds", "0.001").stdout.decode().splitlines()
-    check(len(table) == len(rows) + 1 and table[0].split() == list(rows[0]), "the table has the JSON's columns")
+    check(len(table) == len(rows) + 2, "the table has a line for each row")
+    check([title.strip() for title in table[0].strip("|").split("|")] == list(rows[0]), "the table has the JSON's columns")
     check(len({len(line) for line in table}) == 1, "the table's lines are equally long")
 
 

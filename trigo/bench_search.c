@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base.h"
+#include "report/machine.h"
 #include "rng.h"
 #include "trigo/notation.h"
 #include "trigo/search.h"
@@ -54,6 +54,11 @@ typedef struct bench {
     kvf_model *models[WAYS]; /* NULL: not to be had */
     figures *taken;          /* [WAYS][repeats] */
 } bench;
+
+static bool stopped(const bench *b)
+{
+    return b->options->stop && *b->options->stop;
+}
 
 static void tell(const bench *b, const char *words)
 {
@@ -175,6 +180,7 @@ static kvf_status measure_row(bench *b, const struct row *row, uint32_t sims, kv
     for (uint32_t i = 0; i < repeats; i++)
         for (size_t w = 0; w < WAYS; w++) {
             if (!b->models[w]) continue;
+            if (stopped(b)) return KVF_OK;
             kvf_status status = measure(b, row, w, sims, &b->taken[w * repeats + i], err);
             if (status) return kvf_prefix(err, status, "%s, %s: ", ways[w].name, words);
         }
@@ -190,12 +196,14 @@ static kvf_status measure_rows(bench *b, kvf_error *err)
         trigo_shape_write(positions[p].shape, shape);
         if (o->board && strcmp(o->board, shape)) continue;
         for (size_t i = 0; i < sizeof simulations / sizeof simulations[0] && !status; i++)
-            if (!o->sims || o->sims == simulations[i])
+            if (!stopped(b) && (!o->sims || o->sims == simulations[i]))
                 status = measure_row(b, &positions[p], simulations[i], err);
     }
     if (!status && !json_array_size(b->rows))
-        return kvf_fail(err, KVF_ERR_ARG,
-                        "no row of the table has this board and number of simulations");
+        return kvf_fail(err, KVF_ERR_ARG, "%s",
+                        stopped(b)
+                            ? "interrupted before a row was whole"
+                            : "no row of the table has this board and number of simulations");
     return status;
 }
 
@@ -236,14 +244,60 @@ static kvf_status open_ways(bench *b, kvf_error *err)
     return any ? KVF_OK : kvf_fail(err, KVF_ERR_ENGINE, "no engine of the table is there");
 }
 
-kvf_status trigo_bench_search(const trigo_bench_search_options *options, json_t **rows,
-                              kvf_error *err)
+/* ---- the head --------------------------------------------------------------------------------- */
+
+/* The files of a model, but those that are there already. */
+static kvf_status add_files(json_t *files, const kvf_model *model, kvf_error *err)
+{
+    for (uint32_t i = 0; i < kvf_model_get_info(model)->n_files; i++) {
+        const char *path = kvf_model_file(model, i), *slash = strrchr(path, '/');
+        const char *name = slash ? slash + 1 : path;
+        char hash[MACHINE_HASH];
+        bool known = false;
+        size_t k;
+        json_t *file;
+        json_array_foreach(files, k, file) known |=
+            !strcmp(json_string_value(json_object_get(file, "file")), name);
+        if (known) continue;
+        kvf_status status = machine_hash_file(path, hash, err);
+        if (status) return status;
+        if (json_array_append_new(files, json_pack("{s:s, s:s}", "file", name, "sha256", hash)))
+            return kvf_fail(err, KVF_ERR_NOMEM, "a list of files");
+    }
+    return KVF_OK;
+}
+
+static kvf_status describe(const bench *b, json_t *head, kvf_error *err)
+{
+    json_t *files = json_array(), *list = json_array();
+    kvf_status status = KVF_OK;
+    for (size_t w = 0; w < WAYS && !status; w++) {
+        if (!b->models[w]) continue;
+        const kvf_model_info *i = kvf_model_get_info(b->models[w]);
+        json_t *way =
+            json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "way", ways[w].name, "line",
+                      ways[w].line, "engine", i->engine, "version", i->engine_version, "precision",
+                      i->precision, "kernels", i->cpu, "threads", (int)i->threads);
+        if (json_array_append_new(list, way))
+            status = kvf_fail(err, KVF_ERR_NOMEM, "a list of ways");
+        else
+            status = add_files(files, b->models[w], err);
+    }
+    if (json_object_set_new(head, "repeats", json_integer(b->options->repeats)) |
+        json_object_set_new(head, "files", files) | json_object_set_new(head, "ways", list))
+        return kvf_fail(err, KVF_ERR_NOMEM, "a head");
+    return status;
+}
+
+kvf_status trigo_bench_search(const trigo_bench_search_options *options, json_t *head,
+                              json_t **rows, kvf_error *err)
 {
     bench b = {.options = options, .rows = json_array()};
     *rows = NULL;
     b.taken = kvf_array((size_t)WAYS * options->repeats, sizeof *b.taken);
     kvf_status status =
         b.rows && b.taken ? open_ways(&b, err) : kvf_fail(err, KVF_ERR_NOMEM, "a table");
+    if (!status) status = describe(&b, head, err);
     if (!status) status = measure_rows(&b, err);
     for (size_t w = 0; w < WAYS; w++) kvf_model_close(b.models[w]);
     kvf_free(b.taken);

@@ -13,6 +13,7 @@ typedef struct trigo_bench_search_options {
     uint32_t repeats;              /* of each figure, which is the median; at least 1 */
     void (*progress)(const char *words); /* told what is being measured and what is left out; may be
                                             NULL */
+    const volatile int *stop; /* not 0: end soon, with the rows that are whole; may be NULL */
 } trigo_bench_search_options;
 
 /* Measure boards of several shapes, at their openings and in mid-game, with 50 and 400 simulations,
@@ -20,6 +21,8 @@ typedef struct trigo_bench_search_options {
  * what the policy's cache has from the moves before it keeps. The ways take turns, so that what
  * disturbs the machine disturbs them all.
  *
+ * head     an object that gets `repeats`, `files` (name and SHA-256 of what the models were read from)
+ *          and `ways` (way, line, engine, version, precision, kernels, threads)
  * rows     set on KVF_OK to an array of one object per row and way, drop it with json_decref; else
  *          NULL:
  *          board, plies     the six positions, of a random game with a fixed seed
@@ -33,8 +36,12 @@ typedef struct trigo_bench_search_options {
  *          cache_bytes      of the tokens that are stored in the end
  * Errors   KVF_ERR_ARG if no row or no way is left, those of trigo_network_open but that an engine
  *          is not there, those of the searches */
-kvf_status trigo_bench_search(const trigo_bench_search_options *options, json_t **rows,
-                              kvf_error *err);
+kvf_status trigo_bench_search(const trigo_bench_search_options *options, json_t *head,
+                              json_t **rows, kvf_error *err);
+
+/* Write such rows as one HTML page: what was measured and how, what came out in words, figures and
+ * tables. Errors  KVF_ERR_IO, KVF_ERR_NOMEM */
+kvf_status trigo_bench_report(json_t *head, json_t *rows, const char *path, kvf_error *err);
 
 /* The ways and what they are, for a help text: name at index i, NULL after the last. */
 const char *trigo_bench_way(size_t i, const char **line);

@@ -317,7 +317,7 @@ void plot_curves(plot *p, kvf_output *out)
 
 /* ---- bars ------------------------------------------------------------------------------------ */
 
-enum { BAR = 11, LABEL = 17 /* the line of a group's name */, GAP = 8, NUMBER = 44, EDGE = 2 };
+enum { BAR = 14, LABEL = 17 /* the line of a group's name */, GAP = 8, NUMBER = 44, EDGE = 2 };
 
 static double bar_x(double share)
 {
@@ -335,9 +335,9 @@ static void put_bars(const plot *p, kvf_output *out, size_t group, double *y, co
             format_number(text, sizeof text, at[1]);
             kvf_output_print(out,
                              "<rect class=\"f%zu\" x=\"%d\" y=\"%.0f\" width=\"%.1f\" "
-                             "height=\"%d\" rx=\"1.5\"/>",
+                             "height=\"%d\" rx=\"2\"/>",
                              i % 6, EDGE, *y, fmax(end - EDGE, 1), BAR - 2);
-            put_label(out, fmax(end, EDGE) + 4, *y + BAR - 3, "start", text);
+            put_label(out, fmax(end, EDGE) + 4, *y + BAR - 3.5, "start", text);
             *y += BAR;
         }
 }

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""test_pages.py - the pages that kvfork bench and trigo view write: whole, well-formed, on their own; what
+"""test_pages.py - the pages that kvfork bench, trigo bench and trigo view write: whole, well-formed, on their own; what
 they say is what was measured or played, and what others wrote in names stays text."""
 
+import csv
+import hashlib
 import html.parser
 import json
 import os
@@ -191,6 +193,54 @@ def recorded(folder):
     check("values" in [tag.get("id") for _, tag in page.tags], "values are drawn")
 
 
+def selfplayed(folder):
+    """What self-play writes is read as it stands, and its text is the same game."""
+    out = os.path.join(folder, "games")
+    result = run(TRIGO, "selfplay", "--models", "uniform", "--games", "2", "--out", out, "--shape", "3x3x3", "--sims", "8",
+                 "--max-plies", "20", "--threads", "1")
+    check(result.returncode == 0, f"selfplay: {result.stderr}")
+    lines = os.path.join(out, "00000000.jsonl")
+    record = json.loads(open(lines).readlines()[1])
+    data = data_of(view(folder, lines, "--game", "2"))
+    for position, move in zip(data["positions"], record["moves"]):
+        visits, value, found, children = position
+        names = {"Pass" if cell == -1 else data["names"][cell]: n for cell, n, _, _ in children}
+        check((visits, names) == (move["N"], move["visits"]), f"{position} is not {move}")
+        check(abs(found - move["W"] / move["N"]) < 1e-3 and abs(value - move["value"]) < 1e-3, f"{position}, {move}")
+    text = data_of(view(folder, os.path.join(out, "tgn/00000001.tgn")))
+    check(text["plies"] == data["plies"] and len(data["plies"]) == len(record["moves"]), "text and record differ")
+
+
+def bench_search(folder):
+    """The table of a searched move, in every format and as a page."""
+    path = os.path.join(folder, "search.html")
+    ask = [TRIGO, "bench", "--search", "--models", MODELS, "--engine", "native", "--board", "3x3x3", "--sims", "50",
+           "--repeat", "1"]
+    result = run(*ask, "-o", "json", "--report", path)
+    check(result.returncode == 0, f"bench: {result.stderr}")
+    told = json.loads(result.stdout)
+    rows, head = told["rows"], told["head"]
+    check({row["way"] for row in rows} == {way["way"] for way in head["ways"]} == {"native", "native, fast"}, head)
+    page = Page(path)
+    root = xml.fromstring(page.source)
+    tables = list(root.iter("table"))
+    titles = [cell.text for cell in tables[-1].iter("th")]
+    lines = [[cell.text for cell in line] for line in tables[-1].iter("tr")][1:]
+    check(titles == list(rows[0]) and len(lines) == len(rows), f"{titles}, {len(lines)} lines")
+    check([line[titles.index("way")] for line in lines] == [row["way"] for row in rows], lines)
+    check(len([tag for tag, _ in page.tags if tag == "figure"]) == 3, "three figures")
+    text = "".join(root.itertext())
+    with open(os.path.join(MODELS, "value_head.onnx"), "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    for words in (digest, head["cpu_model"], head["date"], "50 simulations", f'{rows[0]["ms"]:.2f}'):
+        check(words in text, f"the page does not say {words}")
+    lines = run(*ask, "-o", "csv").stdout.decode().splitlines()
+    table = list(csv.DictReader(lines))
+    check([row["way"] for row in table] == [row["way"] for row in rows] and list(table[0]) == titles, lines)
+    for arguments in (["-o", "xml"], ["--rules", "--report", path]):
+        check(run(TRIGO, "bench", "--models", MODELS, *arguments).returncode == 2, f"usage of {arguments}")
+
+
 def hostile_names(folder):
     bad = "</title></script><script>alert(1)</script><img src=x onerror='alert(2)'>\"&amp;\u2028\u00e9\x1b"
     game = os.path.join(folder, "<i>&\"'.jsonl")
@@ -251,7 +301,7 @@ def wrong_files(folder):
 
 
 with tempfile.TemporaryDirectory() as scratch:
-    for test in (report, games, searched, recorded, hostile_names, wrong_files):
+    for test in (report, games, searched, recorded, selfplayed, bench_search, hostile_names, wrong_files):
         test(scratch)
         print(test.__name__)
 sys.exit(1 if failures else 0)

@@ -121,9 +121,9 @@ static kvf_status hear(void *user, const trigo_match_game *g, const trigo_match_
     if (t->games == t->fail_at) return kvf_fail(err, KVF_ERR_IO, "the disk is full");
     if (t->games == t->stop_at) atomic_store(&t->stop, true);
     assert_int_equal(trigo_tgn_write(g->game, true, &text, NULL, err), KVF_OK);
-    t->used +=
-        (size_t)snprintf(t->text + t->used, TEXT - t->used, "%u %u %d %s %d %u\n%s\n", g->number,
-                         g->opening, g->swapped, g->end, g->winner, r->pairs.n[2], text);
+    t->used += (size_t)snprintf(t->text + t->used, TEXT - t->used, "%u %u %d %s %d %u\n%s\n",
+                                g->number, g->opening, g->swapped, trigo_end_name(g->end),
+                                g->winner, r->pairs.n[2], text);
     assert_true(t->used < TEXT);
     kvf_free(text);
     return KVF_OK;
@@ -229,6 +229,7 @@ static void threads_change_nothing(void **state)
         assert_int_equal(one.games, games_of(&a.result));
         o.seed = 6;
         b = match("uniform:sims=300,temperature=0.5", "random", o, &many);
+        must(b.status, &b.err);
         assert_string_not_equal(one.text, many.text);
     }
 }

@@ -105,8 +105,8 @@ static kvf_status write_record(writer *w, const trigo_match_game *g, kvf_error *
         json_pack("{s:s, s:I, s:s, s:s, s:s, s:[iii], s:o, s:i, s:s, s:i, s:s}", "id", id, "seed",
                   (json_int_t)m->seed, "black", g->swapped ? b : a, "white", g->swapped ? a : b,
                   "A", g->swapped ? "white" : "black", "shape", s.x, s.y, s.z, "moves",
-                  make_moves(g->game), "opening", (int)g->opening, "end", g->end, "score",
-                  (int)area.white - (int)area.black, "winner", winner_text(g));
+                  make_moves(g->game), "opening", (int)g->opening, "end", trigo_end_name(g->end),
+                  "score", (int)area.white - (int)area.black, "winner", winner_text(g));
     char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
     json_decref(object);
     if (!text) return kvf_fail(err, KVF_ERR_NOMEM, "a game's record");
@@ -261,18 +261,19 @@ static kvf_status open_files(writer *w, kvf_error *err)
     return o->records ? kvf_output_open(&w->records, o->records, err) : KVF_OK;
 }
 
-static kvf_status play(options *o, kvf_error *err)
+static kvf_status play(const options *o, kvf_error *err)
 {
     writer w = {.o = o, .terminal = isatty(STDERR_FILENO)};
     trigo_match_result result;
-    o->match.stop = &interrupted;
-    o->match.played = write_game;
-    o->match.user = &w;
+    trigo_match_options m = o->match;
+    m.stop = &interrupted;
+    m.played = write_game;
+    m.user = &w;
     kvf_status status = open_files(&w, err);
     if (status) return status;
     struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESTART | SA_RESETHAND};
     sigaction(SIGINT, &action, NULL); /* a second one ends it the hard way */
-    status = trigo_match(&o->match, &result, err);
+    status = trigo_match(&m, &result, err);
     if (w.terminal) fputs("\r\033[K", stderr);
     if (!status && o->records) status = kvf_output_commit(&w.records, err);
     kvf_output_abandon(&w.records);

@@ -1,7 +1,6 @@
 /* cmd_selfplay.c - trigo selfplay: games of a model against itself, to train the next one. */
 #include "trigo/cmd.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,13 +90,6 @@ typedef struct options {
 
 /* ---- options --------------------------------------------------------------------------------- */
 
-static bool parse_real(const char *text, double *out)
-{
-    char *end;
-    *out = strtod(text, &end);
-    return end != text && !*end && isfinite(*out) && *out >= 0;
-}
-
 static bool parse_u32(const char *text, uint64_t least, uint64_t most, uint32_t *out)
 {
     uint64_t n;
@@ -148,10 +140,10 @@ static bool take_option(options *o, int c, const char *argument)
     case JSON: return o->json = true;
     case SHAPE: return parse_shapes(argument, g);
     case SIMS: return parse_u32(argument, 2, INT32_MAX, &g->sims);
-    case C_PUCT: return parse_real(argument, &g->c_puct);
-    case NOISE_ALPHA: return parse_real(argument, &g->noise_alpha);
-    case NOISE_SHARE: return parse_real(argument, &g->noise_share);
-    case TEMPERATURE: return parse_real(argument, &g->temperature);
+    case C_PUCT: return trigo_parse_real(argument, 0, 1e300, &g->c_puct);
+    case NOISE_ALPHA: return trigo_parse_real(argument, 0, 1e300, &g->noise_alpha);
+    case NOISE_SHARE: return trigo_parse_real(argument, 0, 1e300, &g->noise_share);
+    case TEMPERATURE: return trigo_parse_real(argument, 0, 1e300, &g->temperature);
     case TEMPERATURE_PLIES:
         if (!trigo_parse_count(argument, 0, TRIGO_MAX_PLIES, &n)) return false;
         g->temperature_plies = (int64_t)n;

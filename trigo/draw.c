@@ -23,17 +23,13 @@ static uint32_t cell_at(trigo_shape s, uint32_t x, uint32_t y, uint32_t z)
  * or what the protocol calls it. Blank where moves do not name the axis. */
 static void name_of(const drawing *d, int axis, uint32_t i, char name[8])
 {
-    trigo_shape s = d->b->shape;
-    char move[TRIGO_MOVE_TEXT];
-    uint32_t at[3] = {0};
-    at[axis] = i;
-    size_t n = trigo_move_write(s, (trigo_move)cell_at(s, at[0], at[1], at[2]), move);
-    if (!d->how->vertices)
-        snprintf(name, 8, "%c", (size_t)axis < n ? move[axis] : ' ');
-    else if (axis == 0)
+    char c = trigo_axis_char(d->b->shape, axis, i);
+    if (d->how->vertices && axis == 1)
+        snprintf(name, 8, "%u", i % 1000 + 1);
+    else if (d->how->vertices)
         snprintf(name, 8, "%c", (char)('A' + i + (i >= 8)));
     else
-        snprintf(name, 8, "%u", i % 1000 + 1);
+        snprintf(name, 8, "%c", c ? c : ' ');
 }
 
 static void draw_cell(const drawing *d, uint32_t cell)

@@ -60,3 +60,9 @@ bool trigo_game_undo(trigo_game *game)
     trigo_board_undo(game->board, &game->steps[--game->plies]);
     return true;
 }
+
+const char *trigo_end_name(trigo_end end)
+{
+    static const char *const names[TRIGO_ENDS] = {"passes", "decided", "plies", "context"};
+    return names[end];
+}

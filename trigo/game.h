@@ -24,4 +24,14 @@ kvf_status trigo_game_play(trigo_game *game, trigo_move move, kvf_error *err);
 
 bool trigo_game_undo(trigo_game *game); /* false: there is no step to take back */
 
+/* Why a game of players ended. */
+typedef enum trigo_end {
+    TRIGO_END_PASSES,  /* two in a row */
+    TRIGO_END_DECIDED, /* the search takes it for decided: see trigo_board_terminal */
+    TRIGO_END_PLIES,   /* it is as long as a game may be */
+    TRIGO_END_CONTEXT, /* the next position is too long for the model */
+} trigo_end;
+enum { TRIGO_ENDS = 4 };
+const char *trigo_end_name(trigo_end end); /* "passes"; never NULL */
+
 #endif

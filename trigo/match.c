@@ -115,17 +115,23 @@ static trigo_colour winner_by_area(const trigo_board *b)
     return area.black > area.white ? TRIGO_BLACK : TRIGO_WHITE;
 }
 
-/* Whether the game has ended, and how. */
-static bool ended(const match *m, trigo_match_game *g)
+static void end_game(trigo_match_game *g, trigo_end end)
+{
+    g->ended = true;
+    g->end = end;
+}
+
+/* Whether the game has ended. */
+static bool look_for_end(const match *m, trigo_match_game *g)
 {
     const trigo_board *b = g->game->board;
     if (trigo_board_ended(b))
-        g->end = "passes";
+        end_game(g, TRIGO_END_PASSES);
     else if (trigo_board_terminal(b, NULL))
-        g->end = "decided";
+        end_game(g, TRIGO_END_DECIDED);
     else if (g->game->plies >= m->o->max_plies)
-        g->end = "plies";
-    return g->end != NULL;
+        end_game(g, TRIGO_END_PLIES);
+    return g->ended;
 }
 
 /* One move, or the end for want of room. */
@@ -140,11 +146,11 @@ static kvf_status take_turn(table *t, trigo_match_game *g, kvf_error *err)
     if (g->game->plies == g->opening)
         return kvf_fail(err, KVF_ERR_ARG, "already the opening is too long for %s",
                         trigo_kind_text(t->m->o->kinds[who]));
-    g->end = "context";
+    end_game(g, TRIGO_END_CONTEXT);
     return KVF_OK;
 }
 
-/* Play the game to its end; g->end stays NULL if nobody waits for it any more. */
+/* Play the game to its end; g->ended stays false if nobody waits for it any more. */
 static kvf_status play(table *t, trigo_match_game *g, kvf_error *err)
 {
     const trigo_match_options *o = t->m->o;
@@ -152,7 +158,7 @@ static kvf_status play(table *t, trigo_match_game *g, kvf_error *err)
     if (!status) status = draw_opening(t, g, err);
     uint64_t seed = kvf_rng_derive(~o->seed, g->number);
     for (int i = 0; i < 2; i++) trigo_player_begin(t->players[i], kvf_rng_derive(seed, i));
-    while (!status && !ended(t->m, g)) {
+    while (!status && !g->ended && !look_for_end(t->m, g)) {
         if (stopped(t->m)) return KVF_OK;
         status = take_turn(t, g, err);
     }
@@ -184,7 +190,7 @@ static kvf_status play_games(table *t, kvf_error *err)
     for (uint32_t number; !status && take(m, &number);) {
         trigo_match_game g = {.number = number, .swapped = number % 2};
         status = play(t, &g, err);
-        if (status || !g.end) {
+        if (status || !g.ended) {
             trigo_game_destroy(g.game);
             continue;
         }

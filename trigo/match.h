@@ -23,7 +23,8 @@ typedef struct trigo_match_game {
     uint32_t number;     /* from 0 */
     uint32_t opening;    /* plies that were drawn */
     bool swapped;        /* A is White */
-    const char *end;     /* "passes", "decided", "context" or "plies" */
+    bool ended;          /* before the match did */
+    trigo_end end;       /* if it has */
     trigo_colour winner; /* TRIGO_EMPTY: a draw */
     trigo_game *game;
 } trigo_match_game;

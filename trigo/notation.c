@@ -36,6 +36,12 @@ static int axis_index(int size, char c)
     return index > middle ? index : -1;
 }
 
+char trigo_axis_char(trigo_shape shape, int axis, uint32_t index)
+{
+    int size[3], n = written_axes(shape, size);
+    return axis < n ? axis_char(size[axis], (int)index) : '\0';
+}
+
 size_t trigo_move_write(trigo_shape shape, trigo_move move, char out[TRIGO_MOVE_TEXT])
 {
     if (move == TRIGO_PASS) return strlen(strcpy(out, "Pass"));

@@ -25,6 +25,10 @@ size_t trigo_move_write(trigo_shape shape, trigo_move move, char out[TRIGO_MOVE_
 kvf_status trigo_move_read(trigo_shape shape, const char *text, size_t len, trigo_move *move,
                            kvf_error *err);
 
+/* The character for an index on an axis (0 for X, 1, 2) in the names of cells; '\0' if they do not
+ * name the axis. */
+char trigo_axis_char(trigo_shape shape, int axis, uint32_t index);
+
 /* Write a shape as `5x5x5`, or `5x5` where Z is 1, terminated. Returns its length. */
 size_t trigo_shape_write(trigo_shape shape, char out[TRIGO_SHAPE_TEXT]);
 

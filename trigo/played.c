@@ -10,13 +10,6 @@
 #include "trigo/policy.h"
 #include "trigo/tgn.h"
 
-static const char *const ends[TRIGO_ENDS] = {"passes", "decided", "plies", "context"};
-
-const char *trigo_end_name(trigo_end end)
-{
-    return ends[end];
-}
-
 int32_t trigo_played_score(const trigo_played *played)
 {
     trigo_area area = trigo_board_area(played->game->board);
@@ -156,8 +149,8 @@ kvf_status trigo_played_line(const trigo_played *played, const trigo_generation 
                : json_pack("{s:s, s:I, s:I, s:s, s:O, s:[i,i,i], s:O, s:s, s:i}", "id", id, "index",
                            (json_int_t)played->index, "seed", (json_int_t)g->seed, "model",
                            g->model, "options", json_object_get(g->json, "options"), "shape",
-                           shape.x, shape.y, shape.z, "moves", moves, "end", ends[played->end],
-                           "score", (int)trigo_played_score(played));
+                           shape.x, shape.y, shape.z, "moves", moves, "end",
+                           trigo_end_name(played->end), "score", (int)trigo_played_score(played));
     json_decref(moves);
     char *dump = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(line);
@@ -296,7 +289,7 @@ static kvf_status read_fields(trigo_played *p, const trigo_generation *g, const 
     if (!find_end(p, g))
         return kvf_fail(err, KVF_ERR_ARG, "after %u moves the game should %s", p->game->plies,
                         p->game->plies > g->max_plies ? "have ended" : "go on");
-    status = must_be(line, "end", json_string(ends[p->end]), err);
+    status = must_be(line, "end", json_string(trigo_end_name(p->end)), err);
     return status ? status : must_be(line, "score", json_integer(trigo_played_score(p)), err);
 }
 

@@ -12,16 +12,6 @@
 
 #include "trigo/generation.h"
 
-/* Why a game ended. */
-typedef enum trigo_end {
-    TRIGO_END_PASSES,  /* two in a row */
-    TRIGO_END_DECIDED, /* the search takes it for decided: see trigo_board_terminal */
-    TRIGO_END_PLIES,   /* it is as long as a game may be */
-    TRIGO_END_CONTEXT, /* the next position is too long for the model */
-} trigo_end;
-enum { TRIGO_ENDS = 4 };
-const char *trigo_end_name(trigo_end end); /* "passes"; never NULL */
-
 typedef struct trigo_played_move {
     uint32_t visits;     /* N of the root */
     double total, value; /* W of the root; the network's value */

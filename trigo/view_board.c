@@ -22,16 +22,6 @@ enum {
 };
 static const double SLANT = 0.5, RISE = 0.42; /* of WIDE, for each step along y of the stack */
 
-/* The character of an index on an axis (0: x), or "": that axis is not written. */
-static void axis_name(trigo_shape s, size_t axis, uint32_t index, char out[2])
-{
-    char name[TRIGO_MOVE_TEXT];
-    uint32_t step[] = {(uint32_t)s.y * s.z, s.z, 1};
-    size_t n = trigo_move_write(s, (trigo_move)(index * step[axis]), name);
-    out[0] = axis < n ? name[axis] : '\0';
-    out[1] = '\0';
-}
-
 typedef struct point {
     double x, y;
 } point;
@@ -45,11 +35,9 @@ static void put_cell(kvf_output *out, const trigo_board *b, uint32_t cell, trigo
                      radius);
 }
 
-static void put_name(kvf_output *out, trigo_shape s, size_t axis, uint32_t index, double x,
-                     double y)
+static void put_name(kvf_output *out, trigo_shape s, int axis, uint32_t index, double x, double y)
 {
-    char name[2];
-    axis_name(s, axis, index, name);
+    const char name[] = {trigo_axis_char(s, axis, index), '\0'};
     kvf_output_print(out, "<text x=\"%g\" y=\"%g\" text-anchor=\"middle\">%s</text>", x, y, name);
 }
 
@@ -80,8 +68,7 @@ static void put_grid(kvf_output *out, trigo_shape s)
 static void put_layer(kvf_output *out, const trigo_board *b, uint32_t z, trigo_move last)
 {
     trigo_shape s = b->shape;
-    char name[2];
-    axis_name(s, 2, z, name);
+    const char name[] = {trigo_axis_char(s, 2, z), '\0'};
     kvf_output_print(out, "<div class=\"layer\">");
     if (s.z > 1) kvf_output_print(out, "<div>layer %s</div>", name);
     int width = BEFORE + AFTER + (s.x - 1) * PITCH, height = BEFORE + AFTER + (s.y - 1) * PITCH;

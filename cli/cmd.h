@@ -77,9 +77,9 @@ typedef struct cmd_tokens {
     int32_t *ids; /* [n]; free with cmd_tokens_free */
     size_t n;
 } cmd_tokens;
-/* "1,2,3" or "@FILE" with ids between commas or white space. KVF_ERR_ARG, KVF_ERR_IO,
- * KVF_ERR_NOMEM */
-kvf_status cmd_tokens_read(cmd_tokens *out, const char *text, kvf_error *err);
+/* "1,2,3" or "@FILE" with ids between commas or white space; what is the option's name in words.
+ * KVF_ERR_ARG, KVF_ERR_IO, KVF_ERR_NOMEM */
+kvf_status cmd_tokens_read(cmd_tokens *out, const char *text, const char *what, kvf_error *err);
 void cmd_tokens_free(cmd_tokens *tokens);
 
 /* Whether a tokenizer name is known: only "ascii" is, where a token is a byte below the

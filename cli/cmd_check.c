@@ -19,7 +19,7 @@ typedef struct check_options {
     const char *against, *expected, *answers;
     uint32_t paths, length;
     uint64_t seed;
-    double tolerance;
+    double tolerance; /* NAN: not given */
     bool json;
 } check_options;
 
@@ -352,8 +352,8 @@ static int check(check_options *o, const cmd_options *list, const char *path)
     const kvf_model_info *info = kvf_model_get_info(subject);
     bool exact = !strcmp(info->precision, "f32") && strcmp(info->kv_type, "bfloat16");
     exact |= !strcmp(info->engine, "ort");
-    r.judged = o->tolerance > 0 || exact;
-    if (o->tolerance <= 0) o->tolerance = 1e-3;
+    r.judged = !isnan(o->tolerance) || exact;
+    if (isnan(o->tolerance)) o->tolerance = 1e-3;
     r.passed = r.c.largest <= o->tolerance && r.c.argmax_equal + r.c.close_calls == r.c.rows;
     if (o->json)
         print_json(o, info, &r);
@@ -365,7 +365,7 @@ static int check(check_options *o, const cmd_options *list, const char *path)
 
 int cmd_check(int argc, char **argv)
 {
-    check_options o = {.paths = 8, .length = 48};
+    check_options o = {.paths = 8, .length = 48, .tolerance = NAN};
     cmd_options list = {
         .command = "check",
         .usage = "MODEL [--against ENGINE | --expected DIR] [options]",
@@ -402,6 +402,6 @@ int cmd_check(int argc, char **argv)
     if (o.against && o.expected)
         return cmd_usage_error(&list, "give one of --against and --expected");
     if (o.tolerance < 0)
-        return cmd_usage_error(&list, "--tolerance is %g, but should be above 0", o.tolerance);
+        return cmd_usage_error(&list, "--tolerance is %g, but should be 0 or more", o.tolerance);
     return check(&o, &list, list.given[0]);
 }

@@ -30,7 +30,7 @@ static kvf_status read_branch(branch *out, const char *text, size_t trunk, kvf_e
                         "--branch %s begins after %lu tokens, but the trunk has %zu", text, at,
                         trunk);
     out->at = (uint32_t)at;
-    return cmd_tokens_read(&out->tokens, colon + 1, err);
+    return cmd_tokens_read(&out->tokens, colon + 1, "--branch", err);
 }
 
 /* Evaluate tokens behind seq, `chunk` at a time, and write their rows, which are float32 in this
@@ -87,7 +87,7 @@ static kvf_status eval(const char *path, eval_options *o, kvf_error *err)
     kvf_output file = {0};
     kvf_model *model = NULL;
     kvf_status status = branches ? KVF_OK : kvf_fail(err, KVF_ERR_NOMEM, "branches");
-    if (!status) status = cmd_tokens_read(&trunk, o->tokens, err);
+    if (!status) status = cmd_tokens_read(&trunk, o->tokens, "--tokens", err);
     for (size_t i = 0; !status && i < o->branches.n; i++)
         status = read_branch(&branches[i], o->branches.text[i], trunk.n, err);
     if (!status) status = cmd_open(&model, path, &o->model, err);

@@ -56,7 +56,7 @@ static kvf_status read_stops(runner *r, kvf_error *err)
     if (!r->stops.ids) return kvf_fail(err, KVF_ERR_NOMEM, "stop tokens");
     for (size_t i = 0; i < r->o->stops.n; i++) {
         cmd_tokens one;
-        kvf_status status = cmd_tokens_read(&one, r->o->stops.text[i], err);
+        kvf_status status = cmd_tokens_read(&one, r->o->stops.text[i], "--stop", err);
         if (status) return status;
         if (one.n == 1) r->stops.ids[r->stops.n++] = one.ids[0];
         size_t n = one.n;
@@ -82,7 +82,7 @@ static kvf_status prepare(runner *r, kvf_error *err)
                         o->path);
     if (r->text && (status = cmd_tokenizer_check(tokenizer, err))) return status;
     status = o->prompt ? cmd_encode_ascii(&r->prompt, o->prompt, info->vocab, err)
-                       : cmd_tokens_read(&r->prompt, o->tokens, err);
+                       : cmd_tokens_read(&r->prompt, o->tokens, "--tokens", err);
     if (!status) status = read_stops(r, err);
     if (status) return status;
     kvf_tree_options tree = {.struct_size = sizeof tree, .no_cache = o->no_cache};

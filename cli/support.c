@@ -99,7 +99,7 @@ static kvf_status parse_ids(cmd_tokens *out, const char *text, size_t length, co
     return KVF_OK;
 }
 
-kvf_status cmd_tokens_read(cmd_tokens *out, const char *text, kvf_error *err)
+kvf_status cmd_tokens_read(cmd_tokens *out, const char *text, const char *what, kvf_error *err)
 {
     *out = (cmd_tokens){0};
     kvf_status status;
@@ -110,7 +110,7 @@ kvf_status cmd_tokens_read(cmd_tokens *out, const char *text, kvf_error *err)
         status = parse_ids(out, (const char *)file.data, (size_t)file.size, text + 1, err);
         kvf_file_close(&file);
     } else {
-        status = parse_ids(out, text, strlen(text), "--tokens", err);
+        status = parse_ids(out, text, strlen(text), what, err);
     }
     if (status) cmd_tokens_free(out);
     return status;

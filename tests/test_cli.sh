@@ -64,6 +64,7 @@ run $adder extra --prompt a
 eval $adder --tokens 1,2
 eval $adder --logits x
 check $adder --against ort --expected $corpus
+check $adder --tolerance -1
 bench $adder -p 1,
 bench $adder -t 0
 bench $adder -o xml
@@ -77,6 +78,8 @@ echo text >"$tmp/text.onnx"
 expect 1 "no model" "$kvfork" run "$tmp/text.onnx" --tokens 1; says err text.onnx
 expect 1 "token beyond the vocabulary" "$kvfork" run "$adder" --tokens 1,128; says err 128
 expect 1 "no token" "$kvfork" run "$adder" --tokens 1,,2; says err "token id"
+expect 1 "no token to stop at" "$kvfork" run "$adder" --tokens 1 --stop x; says err "--stop: byte 1"
+expect 1 "no token in a branch" "$kvfork" eval "$adder" --tokens 1 --branch 1: --logits "$tmp/rows"; says err "--branch: there are no"
 expect 1 "prompt beyond the context" "$kvfork" run "$adder" --tokens "$(seq -s, 1 100),$(seq -s, 1 100),$(seq -s, 1 100)"; says err 256
 expect 1 "unknown engine" "$kvfork" run "$adder" --tokens 1 --engine warp; says err warp
 expect 1 "unknown tokenizer" "$kvfork" run "$adder" --prompt a --tokenizer bpe; says err bpe
@@ -135,6 +138,9 @@ done
 expect 0 "check --expected" "$kvfork" check "$corpus/model.onnx" --expected "$corpus"; says out passed
 expect 3 "check with no tolerance to speak of" "$kvfork" check "$corpus/model.onnx" --expected "$corpus" --tolerance 1e-12
 says out FAILED
+# 0 is a tolerance too; it was taken for the default.
+expect 3 "check with a tolerance of 0" "$kvfork" check "$corpus/model.onnx" --expected "$corpus" --tolerance 0
+expect 0 "check of equal bits" "$kvfork" check "$corpus/model.onnx" --against native --tolerance 0
 expect 0 "check --json" "$kvfork" check "$adder" --paths 2 --json
 "$python" -c 'import json,sys; r=json.load(open(sys.argv[1])); assert r["passed"] and r["rows"]>0, r' "$tmp/out" || complain "check --json"
 

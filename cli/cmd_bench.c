@@ -7,10 +7,11 @@
 #include <string.h>
 
 static volatile int interrupted;
-static void interrupt(int signal)
+/* What is measured now is finished, which may take long: who asks again does not wait for it. */
+static void interrupt(int number)
 {
-    (void)signal;
     interrupted = 1;
+    signal(number, SIG_DFL);
 }
 
 /* "1,4,8": whole numbers from low up. */

@@ -43,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const uint8_t *zero = size ? memchr(data, 0, size) : NULL;
     size_t n = zero ? (size_t)(zero - data) : size;
-    kvf_export_options options = {0};
+    kvf_export_options options = {.format = {.opset = 17, .type = KVF_F32}};
     kvf_onnx *onnx;
     kvf_error err;
     make_folder();

@@ -18,11 +18,11 @@
  * is known at all times. Above, 1 to 4 are kept; while the batch runs it holds what it names and
  * what it adds, so that making room cannot take these away. After it:
  *
- *   0 ── 1:the ── 2:cat ── 3:sat ── 4:down [h]        idle: 61, 62, 5; leaves: 62, 5
- *                    └──── 61:ran ─── 62:off          the list of leaves: 62, 5 (old to new)
- *                                 └── 5:home
+ *   0 ── 1:the ── 2:cat ── 3:sat ── 4:down [h]        idle: 61, 62, 5; leaves: 5, 62
+ *                    └──── 61:ran ─── 62:off          the list of leaves: 5, 62 (old to new:
+ *                                 └── 5:home         the later of a batch go first)
  *
- * Room for one more node evicts 62, for two 5, for three 61, which became a leaf. Every idle node
+ * Room for one more node evicts 5, for two 62, for three 61, which became a leaf. Every idle node
  * knows when it was last used (a clock of calls; when it became idle), a parent never earlier
  * than its children, and rings of idle children are in that order.
  *

@@ -89,28 +89,30 @@
     const here = game.positions[ply], by = heats.includes('visits') ? 'visits' : 'prior';
     box.hidden = !here;
     if (!here) return;
-    const table = document.createElement('table');
+    const list = thoughts(by), shown = list.slice(0, 8), table = document.createElement('table');
+    const columns = [['move', ([move]) => name(move)], ['share', (m) => percent(m[1])]];
+    if (by === 'visits') columns.push(['visits', (m) => m[2]]);
+    if (list.some((m) => m[3] !== null)) columns.push(['prior', (m) => percent(m[3] || 0)]);
+    if (list.some((m) => m[4] !== null)) columns.push(['value', (m) => m[4] === null ? '' : signed(m[4])]);
     const row = (tag, texts) => {
       const tr = table.insertRow();
       for (const text of texts) tr.appendChild(document.createElement(tag)).textContent = text;
       return tr;
     };
-    row('th', ['move', 'share', 'visits', 'prior', 'value']);
-    const list = thoughts(by);
-    for (const [move, share, visits, prior, value] of list.slice(0, 8)) {
-      const tr = row('td', [name(move), percent(share), by === 'visits' ? visits : '',
-        prior === null ? '' : percent(prior), value === null ? '' : signed(value)]);
+    row('th', columns.map(([title]) => title));
+    for (const move of shown) {
+      const tr = row('td', columns.map(([, text]) => text(move)));
       const bar = document.createElement('i');
       bar.className = 'share';
-      bar.style.width = 4 * share / (list[0][1] || 1) + 'rem';
+      bar.style.width = 4 * move[1] / (list[0][1] || 1) + 'rem';
       tr.cells[1].prepend(bar);
-      if (ply < last && game.plies[ply][0] === move) tr.className = 'played';
+      if (ply < last && game.plies[ply][0] === move[0]) tr.className = 'played';
     }
     const words = [];
     if (here[1] !== null) words.push('network ' + signed(here[1]));
     if (here[2] !== null) words.push(`search ${signed(here[2])} after ${here[0]} visits`);
     const value = document.createElement('small');
-    value.textContent = (words.length ? 'Value: ' + words.join(', ') + '. ' : '') + 'Above 0 White is better.';
+    value.textContent = (words.length ? 'Value: ' + words.join(', ') + '. ' : '') + 'Above 0 White is better. Shaded: what was played.';
     box.lastElementChild.replaceChildren(table, value);
   };
 

@@ -111,7 +111,9 @@ def interruption(folder):
     lines = folder / "kept.jsonl"
     process = subprocess.Popen([TRIGO, "match", "uniform:sims=300", "random", "--games", "1000000", "--json", "--threads", "2",
                                 "--records", lines], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(1)
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not any(p.stat().st_size for p in folder.glob("kept.jsonl.tmp.*")):
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     check(process.returncode == 0, f"interrupted: {process.returncode}, {err}")

@@ -148,33 +148,41 @@ static kvf_status take_block(collector *k, const char *folder, uint64_t first)
 
 /* ---- which blocks there are ------------------------------------------------------------------ */
 
-static bool is_there(const char *folder, const char *name, uint64_t first)
+static kvf_status is_there(const char *folder, const char *name, uint64_t first, bool *there,
+                           kvf_error *err)
 {
     char *path = trigo_folder_path(folder, name, first);
-    bool there = path && !access(path, F_OK);
+    if (!path) return kvf_fail(err, KVF_ERR_NOMEM, "the name of a file");
+    *there = !access(path, F_OK);
     kvf_free(path);
-    return there;
+    return KVF_OK;
 }
 
 /* The one folder that has a block; NULL, after a complaint, if none has, or more than one. */
-static const char *find_block(collector *k, uint64_t first)
+static kvf_status find_block(collector *k, uint64_t first, const char **out)
 {
-    const char *found = NULL, *playing = NULL;
+    const char *playing = NULL;
     unsigned long long from = first, to = first + trigo_block_count(&k->g, first) - 1;
+    *out = NULL;
     for (size_t i = 0; i < k->n; i++) {
-        if (is_there(k->folders[i], "%08llu.playing", first)) playing = k->folders[i];
-        if (!is_there(k->folders[i], "%08llu.jsonl", first)) continue;
-        if (found) {
-            wrong(k, "games %llu to %llu are in %s and in %s", from, to, found, k->folders[i]);
-            return NULL;
+        bool played = false, unfinished = false;
+        kvf_status status = is_there(k->folders[i], "%08llu.jsonl", first, &played, k->err);
+        if (!status) status = is_there(k->folders[i], "%08llu.playing", first, &unfinished, k->err);
+        if (status) return status;
+        if (unfinished) playing = k->folders[i];
+        if (!played) continue;
+        if (*out) {
+            wrong(k, "games %llu to %llu are in %s and in %s", from, to, *out, k->folders[i]);
+            *out = NULL;
+            return KVF_OK;
         }
-        found = k->folders[i];
+        *out = k->folders[i];
     }
-    if (!found && playing)
+    if (!*out && playing)
         wrong(k, "games %llu to %llu are not finished: %s/%08llu.playing", from, to, playing, from);
-    else if (!found)
+    else if (!*out)
         wrong(k, "games %llu to %llu are missing", from, to);
-    return found;
+    return KVF_OK;
 }
 
 /* Files that look like a block's, and are none of this generation's. */
@@ -222,8 +230,9 @@ static kvf_status take_all(collector *k)
     for (size_t i = 0; i < k->n && !status; i++) status = check_names(k, k->folders[i]);
     if (!status && k->stage) status = trigo_folder_open(k->stage, &k->g, k->err);
     for (uint64_t first = 0; first < k->g.games && !status; first += k->g.games_per_file) {
-        const char *folder = find_block(k, first);
-        if (folder) status = take_block(k, folder, first);
+        const char *folder;
+        status = find_block(k, first, &folder);
+        if (!status && folder) status = take_block(k, folder, first);
     }
     if (status || !k->c->wrong) return status;
     return kvf_fail(k->err, KVF_ERR_ARG, "%llu of %llu games are right; nothing was written",

@@ -277,13 +277,6 @@ static void draw(kvf_output *out, const bench_result *result, const char *name)
 
 /* ---- words ----------------------------------------------------------------------------------- */
 
-static void put_fact(kvf_output *out, const char *name, const char *text)
-{
-    kvf_output_print(out, "<dt>%s</dt><dd>", name);
-    page_text(out, text);
-    kvf_output_print(out, "</dd>\n");
-}
-
 /* Engines with their versions, each once. */
 static void put_engines(kvf_output *out, const bench_result *result)
 {
@@ -309,21 +302,21 @@ static void put_head(kvf_output *out, const bench_result *r)
              "parameters; %s%s",
              r->layers, r->kv_heads, r->head_dim, r->hidden, r->vocab, (double)r->parameters / 1e6,
              *r->exporter ? "written by " : "", *r->exporter ? r->exporter : "exporter not named");
-    put_fact(out, "Model", text);
+    page_fact(out, "Model", text);
     kvf_output_print(out, "<dt>SHA-256</dt><dd><code>%s</code></dd>\n", r->sha256);
     snprintf(text, sizeof text, "%s%s%s", r->machine.cpu_model, *r->cpu ? ", kernels " : "",
              r->cpu);
-    put_fact(out, "Processor", text);
+    page_fact(out, "Processor", text);
     snprintf(text, sizeof text,
              "reads these weights at %.0f GB/s and multiplies at %.0f Gop/s at most",
              r->bandwidth / 1e9, r->peak / 1e9);
-    if (r->bandwidth > 0) put_fact(out, "Its limit", text);
+    if (r->bandwidth > 0) page_fact(out, "Its limit", text);
     put_engines(out, r);
     snprintf(text, sizeof text, "%u", same_threads(r));
-    put_fact(out, "Threads", same_threads(r) ? text : "as the rows say");
+    page_fact(out, "Threads", same_threads(r) ? text : "as the rows say");
     snprintf(text, sizeof text, "%s, load %.2f; kvfork %s", r->machine.date, r->machine.load,
              kvf_version());
-    put_fact(out, "Measured", text);
+    page_fact(out, "Measured", text);
     kvf_output_print(out, "</dl>\n");
 }
 

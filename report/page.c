@@ -55,6 +55,13 @@ void page_text(kvf_output *out, const char *text)
     }
 }
 
+void page_fact(kvf_output *out, const char *name, const char *text)
+{
+    kvf_output_print(out, "<dt>%s</dt><dd>", name);
+    page_text(out, text);
+    kvf_output_print(out, "</dd>\n");
+}
+
 kvf_status page_close(kvf_output *out, kvf_error *err)
 {
     kvf_output_print(out, "</body></html>\n");

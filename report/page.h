@@ -23,6 +23,9 @@ kvf_status page_open(kvf_output *out, const char *path, const char *title, const
  * that are not UTF-8, and control characters, become U+FFFD. */
 void page_text(kvf_output *out, const char *text);
 
+/* One line of a list <dl class="facts">: what, as HTML, and any text. */
+void page_fact(kvf_output *out, const char *name, const char *text);
+
 /* End the page, and give the file its name. Errors: those of kvf_output_commit. */
 kvf_status page_close(kvf_output *out, kvf_error *err);
 

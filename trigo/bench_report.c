@@ -51,9 +51,7 @@ static void put_head(kvf_output *out, const json_t *head)
             kvf_output_print(out, ", kernels %s", text_of(item, "kernels"));
         kvf_output_print(out, "</dd>\n");
     }
-    begin_fact(out, "Processor");
-    page_text(out, text_of(head, "cpu_model"));
-    kvf_output_print(out, "</dd>\n");
+    page_fact(out, "Processor", text_of(head, "cpu_model"));
     begin_fact(out, "Measured");
     kvf_output_print(out,
                      "%s, load %.2f; kvfork %s; medians of %.0f, the ways in turn</dd>\n</dl>\n",

@@ -21,13 +21,6 @@ static const char *colour_name(trigo_colour c)
     return c == TRIGO_BLACK ? "Black" : "White";
 }
 
-static void put_fact(kvf_output *out, const char *name, const char *text)
-{
-    kvf_output_print(out, "<dt>%s</dt><dd>", name);
-    page_text(out, text);
-    kvf_output_print(out, "</dd>\n");
-}
-
 static void put_result(kvf_output *out, const trigo_board *b)
 {
     char text[160];
@@ -44,7 +37,7 @@ static void put_result(kvf_output *out, const trigo_board *b)
     else
         snprintf(text, sizeof text, "not ended by passes; by area Black %u, White %u", area.black,
                  area.white);
-    put_fact(out, "Result", text);
+    page_fact(out, "Result", text);
 }
 
 static void put_head(kvf_output *out, const trigo_view *v)
@@ -58,8 +51,8 @@ static void put_head(kvf_output *out, const trigo_view *v)
     put_result(out, b);
     snprintf(text, sizeof text, "%u plies, %u stones taken", b->now.ply,
              b->now.captured[TRIGO_BLACK] + b->now.captured[TRIGO_WHITE]);
-    put_fact(out, "Length", text);
-    if (v->analysis) put_fact(out, "Analysis", v->analysis);
+    page_fact(out, "Length", text);
+    if (v->analysis) page_fact(out, "Analysis", v->analysis);
     kvf_output_print(out, "</dl>\n");
 }
 

@@ -18,6 +18,7 @@ void cmd_add_model(cmd_options *o, kvf_model_options *m)
         {"device", 0, CMD_TEXT, &m->device, "NAME", "cpu or cuda:N (default cpu)"},
         {"threads", 't', CMD_COUNT, &m->threads, "N",
          "threads of a forward pass (default: all processors)"},
+        {"pin", 0, CMD_FLAG, &m->pin, NULL, "keep threads of native on processors of their own"},
         {"precision", 0, CMD_TEXT, &m->precision, "P",
          "weights of native: f32, bf16, q8, q4 (default: the file's)"},
         {"kv", 0, CMD_TEXT, &m->kv, "TYPE",

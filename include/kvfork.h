@@ -91,6 +91,8 @@ typedef struct kvf_model_options {
     /* Called now and then while weights are prepared, from the opening thread; may be NULL. */
     void (*progress)(void *user, const char *what, uint64_t done, uint64_t total);
     void *user;
+    bool pin; /* native: each further thread stays on a processor of its own, of those that the
+                 opening thread may use; the first is left to the callers */
 } kvf_model_options;
 
 /* Open a decoder.

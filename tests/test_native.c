@@ -9,7 +9,9 @@
 #include "native/native.h"
 #include "rng.h"
 
+#include <dirent.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -274,9 +276,49 @@ static void several_trees(void **unused)
     }
 }
 
+/* ---- pinning --------------------------------------------------------------------------------- */
+
+/* Threads of this process that may run on one processor only. */
+static int pinned_threads(void)
+{
+    int n = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    assert_non_null(tasks);
+    for (struct dirent *d; (d = readdir(tasks));) {
+        cpu_set_t set;
+        if (*d->d_name != '.' && !sched_getaffinity(atoi(d->d_name), sizeof set, &set))
+            n += CPU_COUNT(&set) == 1;
+    }
+    closedir(tasks);
+    return n;
+}
+
+static void threads_are_pinned_on_request(void **unused)
+{
+    (void)unused;
+    cpu_set_t all;
+    assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+    uint32_t processors = (uint32_t)CPU_COUNT(&all);
+    int before = pinned_threads(); /* on a machine of one processor, all */
+    test_shape shape = shape_of(0);
+    kvf_model_options o = {.threads = processors, .pin = true};
+    kvf_model *m = load(&shape, &o);
+    if (processors > 1) assert_int_equal(pinned_threads(), before + (int)processors - 1);
+    test_model_free(m);
+    o.pin = false;
+    m = load(&shape, &o);
+    if (processors > 1) assert_int_equal(pinned_threads(), before);
+    test_model_free(m);
+    o.pin = true;
+    o.threads = processors + 1;
+    kvf_error err;
+    assert_null(test_model_create(&shape, 7, &o, &err));
+    assert_int_equal(err.status, KVF_ERR_ARG);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits),
-                                       cmocka_unit_test(several_trees)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits), cmocka_unit_test(several_trees),
+                                       cmocka_unit_test(threads_are_pinned_on_request)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -183,7 +183,7 @@ static kvf_status native_load(void **engine, struct kvf_model *model, kvf_error 
     e->kv_dim = plan->kv_heads * plan->head_dim;
     e->widest_stage = widest_stage(plan);
     e->layer = kvf_array(plan->layers, sizeof *e->layer);
-    status = e->layer ? kvf_pool_create(&e->pool, model->info.threads, err)
+    status = e->layer ? kvf_pool_create(&e->pool, model->info.threads, model->options.pin, err)
                       : kvf_fail(err, KVF_ERR_NOMEM, "%u layers", plan->layers);
     if (!status) status = pack_weights(e, model, precision, err);
     if (status) {

@@ -98,7 +98,28 @@ static void *worker(void *arg)
     }
 }
 
-kvf_status kvf_pool_create(kvf_pool **out, uint32_t threads, kvf_error *err)
+/* Worker i on the i-th processor, from 0, that this thread may use. */
+static kvf_status pin_workers(const kvf_pool *p, kvf_error *err)
+{
+    cpu_set_t allowed, one;
+    if (sched_getaffinity(0, sizeof allowed, &allowed)) CPU_ZERO(&allowed);
+    if ((uint32_t)CPU_COUNT(&allowed) < p->threads)
+        return kvf_fail(err, KVF_ERR_ARG,
+                        "%u threads are to be pinned, but this process may use %d processors",
+                        p->threads, CPU_COUNT(&allowed));
+    for (uint32_t cpu = 0, i = 0; i < p->threads; cpu++) {
+        if (!CPU_ISSET(cpu, &allowed)) continue;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        if (i && pthread_setaffinity_np(p->workers[i - 1], sizeof one, &one))
+            return kvf_fail(err, KVF_ERR_ENGINE, "thread %u cannot be pinned to processor %u", i,
+                            cpu);
+        i++;
+    }
+    return KVF_OK;
+}
+
+kvf_status kvf_pool_create(kvf_pool **out, uint32_t threads, bool pin, kvf_error *err)
 {
     *out = NULL;
     kvf_pool *p = kvf_pages(sizeof *p); /* on a boundary of a cache line */
@@ -118,8 +139,12 @@ kvf_status kvf_pool_create(kvf_pool **out, uint32_t threads, kvf_error *err)
         }
         p->started++;
     }
-    *out = p;
-    return KVF_OK;
+    kvf_status status = pin ? pin_workers(p, err) : KVF_OK;
+    if (status)
+        kvf_pool_destroy(p);
+    else
+        *out = p;
+    return status;
 
 no_memory:
     kvf_pool_destroy(p);

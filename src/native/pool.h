@@ -17,8 +17,11 @@ typedef struct kvf_member {
     uint32_t id, size;
 } kvf_member;
 
-/* threads >= 1, the caller included. Errors KVF_ERR_NOMEM, KVF_ERR_ENGINE (no more threads) */
-kvf_status kvf_pool_create(kvf_pool **out, uint32_t threads, kvf_error *err);
+/* threads  >= 1, the caller included
+ * pin      each worker stays on a processor of its own, of those that the calling thread may use;
+ *          the first of them is left to whoever calls kvf_pool_run
+ * Errors   KVF_ERR_NOMEM, KVF_ERR_ENGINE (no more threads), KVF_ERR_ARG (no processor for each) */
+kvf_status kvf_pool_create(kvf_pool **out, uint32_t threads, bool pin, kvf_error *err);
 void kvf_pool_destroy(kvf_pool *pool); /* NULL is fine */
 uint32_t kvf_pool_threads(const kvf_pool *pool);
 

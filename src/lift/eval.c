@@ -141,6 +141,14 @@ int64_t kvf_ev_opset(const kvf_ev *ev)
     return kvf_onnx_opset(ev->onnx, "");
 }
 
+bool kvf_ev_flag(kvf_ev *ev, const char *name, bool missing)
+{
+    int64_t flag = kvf_op_int(ev->op, name, missing);
+    if (flag != 0 && flag != 1)
+        kvf_ev_fail(ev, "%s is %lld, but should be 0 or 1", name, (long long)flag);
+    return flag == 1;
+}
+
 bool kvf_attr_or_input(kvf_ev *ev, const char *attr, const kvf_cells *input, int64_t *out,
                        uint32_t *n)
 {

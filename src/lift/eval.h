@@ -171,6 +171,8 @@ typedef struct kvf_operator_row {
 extern const kvf_operator_row kvf_ops_move[], kvf_ops_math[], kvf_ops_linear[], kvf_ops_fused[];
 
 int64_t kvf_ev_opset(const kvf_ev *ev); /* of ai.onnx */
+/* An attribute that is 0 or 1; a failure if it is another number, which nobody defines. */
+bool kvf_ev_flag(kvf_ev *ev, const char *name, bool missing);
 /* Integers of an attribute or, from newer opsets on, of an input. n is 0 if neither is there. */
 bool kvf_attr_or_input(kvf_ev *ev, const char *attr, const kvf_cells *input, int64_t *out,
                        uint32_t *n);

@@ -229,7 +229,7 @@ static void rotary(kvf_ev *ev, kvf_cells x, kvf_cells cos, kvf_cells sin, kvf_ce
     if (flat && !heads && size) heads = x.dims[2] / size;
     if (flat) x = split_heads(ev, x, heads);
     if (!ev->status && x.rank != 4) kvf_ev_fail(ev, "its input has rank %u", x.rank);
-    x = kvf_rotate(ev, x, cos, sin, kvf_op_int(ev->op, "interleaved", 0));
+    x = kvf_rotate(ev, x, cos, sin, kvf_ev_flag(ev, "interleaved", false));
     *out = flat ? join_heads(ev, x) : x;
 }
 
@@ -302,7 +302,7 @@ static void op_attention(kvf_ev *ev, const kvf_cells *in, kvf_cells *out)
     if (kvf_given(&in[3]))
         bias = add_bias(ev, bias,
                         in[3].type == KVF_BOOL ? bias_of(ev, in[3], q.type, -INFINITY) : in[3]);
-    if (kvf_op_int(ev->op, "is_causal", 0))
+    if (kvf_ev_flag(ev, "is_causal", false))
         bias = add_bias(ev, bias, causal_bias(ev, q.type, rows, keys, offset));
     out[0] = kvf_attend(ev, q, k, v, bias, kvf_op_float(ev->op, "scale", 0),
                         kvf_op_float(ev->op, "softcap", 0));
@@ -352,7 +352,7 @@ static void op_attention_ms(kvf_ev *ev, const kvf_cells *in, kvf_cells *out)
     if (ev->status) return;
     int64_t rows = x.dims[1], keys = k.dims[2];
     kvf_cells bias = padding_bias(ev, in[3], x.type);
-    if (kvf_op_int(ev->op, "unidirectional", 0))
+    if (kvf_ev_flag(ev, "unidirectional", false))
         bias = add_bias(ev, bias, causal_bias(ev, x.type, rows, keys, keys - rows));
     bias = add_bias(ev, bias, in[5]);
     out[0] =
@@ -388,7 +388,7 @@ static void op_multi_head(kvf_ev *ev, const kvf_cells *in, kvf_cells *out)
     kvf_cells bias = add_bias(ev, padding_bias(ev, in[4], in[0].type), in[5]);
     if (ev->status) return;
     int64_t rows = in[0].dims[1], keys = k.dims[2];
-    if (kvf_op_int(ev->op, "unidirectional", 0))
+    if (kvf_ev_flag(ev, "unidirectional", false))
         bias = add_bias(ev, bias, causal_bias(ev, in[0].type, rows, keys, keys - rows));
     out[0] =
         join_heads(ev, kvf_attend(ev, part[0], k, v, bias, kvf_op_float(ev->op, "scale", 0), 0));
@@ -451,12 +451,12 @@ static void op_group_query(kvf_ev *ev, const kvf_cells *in, kvf_cells *out)
     if (ev->status) return;
     int64_t rows = part[0].dims[2], past = kvf_given(&in[3]) && in[3].rank == 4 ? in[3].dims[2] : 0;
     group_query_lengths(ev, in, past + rows);
-    if (kvf_op_int(ev->op, "do_rotary", 0)) {
+    if (kvf_ev_flag(ev, "do_rotary", false)) {
         kvf_cells cos = rows_of_cache(ev, in[7], in[9], past, rows),
                   sin = rows_of_cache(ev, in[8], in[9], past, rows);
         for (int i = 0; i < 2; i++)
             part[i] =
-                kvf_rotate(ev, part[i], cos, sin, kvf_op_int(ev->op, "rotary_interleaved", 0));
+                kvf_rotate(ev, part[i], cos, sin, kvf_ev_flag(ev, "rotary_interleaved", false));
     }
     kvf_cells k = append(ev, in[3], part[1]), v = append(ev, in[4], part[2]);
     kvf_cells bias = add_bias(ev, causal_bias(ev, in[0].type, rows, past + rows, past), in[10]);

@@ -146,8 +146,8 @@ static void op_gemm(kvf_ev *ev, const kvf_cells *in, kvf_cells *out)
         kvf_ev_fail(ev, "its inputs are no matrices");
         return;
     }
-    if (kvf_op_int(ev->op, "transA", 0)) a = kvf_swap(ev, a, 0, 1);
-    if (kvf_op_int(ev->op, "transB", 0)) b = kvf_swap(ev, b, 0, 1);
+    if (kvf_ev_flag(ev, "transA", false)) a = kvf_swap(ev, a, 0, 1);
+    if (kvf_ev_flag(ev, "transB", false)) b = kvf_swap(ev, b, 0, 1);
     out[0] = kvf_matmul(ev, a, b);
     if (alpha != 1) out[0] = kvf_binary(ev, KVF_MUL, out[0], kvf_number(ev, a.type, alpha));
     if (!kvf_given(&c) || beta == 0) return;

@@ -402,7 +402,7 @@ static void reduce(kvf_ev *ev, const kvf_cells *in, kvf_cells *out, reduction ho
     int64_t axes[KVF_MAX_RANK], dims[KVF_MAX_RANK];
     uint32_t n, axis, drop = 0, rank = in[0].rank, kept = 0, perm[KVF_MAX_RANK], at = 0;
     if (!kvf_attr_or_input(ev, "axes", &in[1], axes, &n)) return;
-    if (!n && kvf_op_int(ev->op, "noop_with_empty_axes", 0)) {
+    if (!n && kvf_ev_flag(ev, "noop_with_empty_axes", false)) {
         out[0] = in[0];
         return;
     }
@@ -430,7 +430,7 @@ static void reduce(kvf_ev *ev, const kvf_cells *in, kvf_cells *out, reduction ho
     dims[kept] = merged;
     x = reduce_last(ev, how, kvf_reshape(ev, x, kept + 1, dims));
     rank = 0;
-    bool keep = kvf_op_int(ev->op, "keepdims", 1);
+    bool keep = kvf_ev_flag(ev, "keepdims", true);
     for (uint32_t a = 0; a < in[0].rank; a++)
         if (!(drop >> a & 1))
             dims[rank++] = in[0].dims[a];

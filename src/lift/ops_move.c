@@ -289,7 +289,7 @@ static void op_reshape(kvf_ev *ev, const kvf_cells *in, kvf_cells *out)
 {
     int64_t dims[KVF_MAX_RANK];
     uint32_t rank, free_axis = KVF_MAX_RANK;
-    bool zero = kvf_op_int(ev->op, "allowzero", 0);
+    bool zero = kvf_ev_flag(ev, "allowzero", false);
     if (!kvf_take_ints(ev, &in[1], "shape", KVF_MAX_RANK, dims, &rank)) return;
     uint64_t rest = 1;
     for (uint32_t i = 0; i < rank; i++) {
@@ -466,8 +466,8 @@ static void op_tile(kvf_ev *ev, const kvf_cells *in, kvf_cells *out)
 static void op_concat(kvf_ev *ev, const kvf_cells *in, kvf_cells *out)
 {
     uint32_t axis;
-    if (!ev->op->n_inputs)
-        kvf_ev_fail(ev, "has no inputs");
+    if (!ev->op->n_inputs || !kvf_op_attr(ev->op, "axis"))
+        kvf_ev_fail(ev, "has no inputs, or no axis");
     else if (kvf_take_axis(ev, kvf_op_int(ev->op, "axis", 0), in[0].rank, &axis))
         out[0] = kvf_concat(ev, ev->op->n_inputs, in, axis);
 }
@@ -589,7 +589,7 @@ static void op_scatter_nd(kvf_ev *ev, const kvf_cells *in, kvf_cells *out)
 
 static void op_trilu(kvf_ev *ev, const kvf_cells *in, kvf_cells *out)
 {
-    bool upper = kvf_op_int(ev->op, "upper", 1);
+    bool upper = kvf_ev_flag(ev, "upper", true);
     int64_t k = 0;
     uint32_t n;
     if (kvf_given(&in[1])) {

@@ -383,6 +383,38 @@ static uint32_t far_points(kvf_lift *l, uint32_t *points, uint32_t limit, bool *
     return n;
 }
 
+/* The side of the largest square that the graph has as a constant beside its weights: a mask in a
+ * table, of which every row may say something else. 0 if there is none. */
+static uint32_t square_table(const kvf_lift *l)
+{
+    const kvf_graph *g = l->onnx->graph;
+    int64_t side = 0;
+    for (uint32_t o = 0; o < g->n_ops; o++)
+        for (uint32_t i = 0; i < g->ops[o].n_inputs && l->live[o]; i++) {
+            if (g->ops[o].inputs[i] == KVF_NO_VALUE) continue;
+            const kvf_cells *c = &l->constants.values[g->ops[o].inputs[i]];
+            bool square = kvf_given(c) && c->rank > (kvf_is_float(c->type) ? 2 : 1) &&
+                          c->dims[c->rank - 1] == c->dims[c->rank - 2];
+            if (square && c->dims[c->rank - 1] > side) side = c->dims[c->rank - 1];
+        }
+    return side < FAR_LIMIT ? (uint32_t)side : FAR_LIMIT;
+}
+
+/* Where a mask is a table, look at all of its rows: some at a time behind a past, else at once. */
+static kvf_status check_table(kvf_lift *l, uint32_t rows, bool has_past)
+{
+    enum { SOME = 64 };
+    kvf_status status = KVF_OK;
+    for (uint32_t at = 0, n; at + 2 < rows && !status; at += n) {
+        kvf_far far;
+        kvf_probe probe;
+        n = !has_past ? rows : rows - at < SOME ? rows - at : SOME;
+        status = has_past ? far_run(l, n, at, &far, &probe) : far_run(l, 2, rows - 2, &far, &probe);
+        kvf_far_free(&far);
+    }
+    return status;
+}
+
 kvf_status kvf_lift_positions(kvf_lift *l)
 {
     kvf_plan *p = l->plan;
@@ -399,6 +431,9 @@ kvf_status kvf_lift_positions(kvf_lift *l)
     if (p->context && probe.past) add_point(points, &n, (double)p->context - 2, limit);
     add_point(points, &n, probe.past ? 5000 : 300, limit);
     for (uint32_t i = 0; i < n && !status; i++) status = check_far(l, points[i], &added);
+    uint32_t rows = square_table(l);
+    if (p->context && p->context < rows) rows = p->context;
+    if (!status) status = check_table(l, rows < limit ? rows : limit, probe.past != 0);
     if (beyond && (!p->context || p->context > limit + 1)) p->context = limit + 1;
     return status;
 }

@@ -165,7 +165,7 @@ for r in rows:
 html = open(sys.argv[1] + "/report.html").read()
 assert "<svg" in html and "http" not in html and html.rstrip().endswith("</html>")
 EOF
-timeout -s INT 2 "$kvfork" bench "$adder" --suite scaling -r 1000 -t 1 >"$tmp/out" 2>"$tmp/err"
+timeout -s INT 5 "$kvfork" bench "$adder" --suite scaling -r 1000 -t 1 >"$tmp/out" 2>"$tmp/err"
 says out interrupted
 
 [ $failures = 0 ] && echo "all passed"

@@ -101,8 +101,8 @@ static void check_rows(const kvf_vector *v, size_t n, kvf_rng *rng)
     v->scale(x, 0.3f, y, n);
     assert_memory_equal(y, want, n * sizeof *x);
     h[n] = 0xabcd;
-    kvf_vector_c.store_bf16(x, h_want, n);
-    v->store_bf16(x, h, n);
+    kvf_vector_c.store[true](x, h_want, 1, 1, (uint32_t)n);
+    v->store[true](x, h, 1, 1, (uint32_t)n);
     assert_memory_equal(h, h_want, n * sizeof *h);
     assert_int_equal(h[n], 0xabcd);
     for (int interleaved = 0; interleaved < 2; interleaved++) {
@@ -129,24 +129,21 @@ static void rows(void **unused)
     (void)unused, each(check_rows);
 }
 
-enum { HEADS = 3, GROUP = 2, QUERIES = HEADS * GROUP, ROWS = 3, MAX_D = 130 };
+enum { HEADS = 16, GROUP = 2, QUERIES = HEADS * GROUP, ROWS = 3, MAX_D = 130 };
 
 /* A path over shuffled slots, and what rows ask of it. */
 static struct {
-    float k[SLOTS * HEADS * MAX_D + GUARD], v[SLOTS * HEADS * MAX_D + GUARD],
-        q[ROWS][QUERIES * MAX_D + GUARD];
-    uint16_t k16[SLOTS * HEADS * MAX_D + GUARD], v16[SLOTS * HEADS * MAX_D + GUARD];
+    float k[SLOTS * HEADS * MAX_D], v[SLOTS * HEADS * MAX_D], q[ROWS][QUERIES * MAX_D + GUARD];
     uint32_t slots[SLOTS];
 } path;
 
-static void draw_path(uint32_t head_dim, kvf_rng *rng)
+static void draw_path(uint32_t heads, uint32_t head_dim, kvf_rng *rng)
 {
-    size_t n = (size_t)SLOTS * HEADS * head_dim;
-    fill(path.k, n, rng, 1);
-    fill(path.v, n, rng, 1);
-    kvf_vector_c.store_bf16(path.k, path.k16, n + GUARD);
-    kvf_vector_c.store_bf16(path.v, path.v16, n + GUARD);
-    for (int r = 0; r < ROWS; r++) fill(path.q[r], (size_t)QUERIES * head_dim, rng, 2);
+    size_t n = (size_t)SLOTS * heads * head_dim;
+    fill(path.k, n - GUARD, rng, 1);
+    fill(path.v, n - GUARD, rng, 1);
+    for (size_t i = n - GUARD; i < n; i++) path.k[i] = path.v[i] = 0.5f;
+    for (int r = 0; r < ROWS; r++) fill(path.q[r], (size_t)heads * GROUP * head_dim, rng, 2);
     for (uint32_t s = 0; s < SLOTS; s++) {
         uint32_t j = kvf_rng_below(rng, s + 1);
         path.slots[s] = path.slots[j];
@@ -154,71 +151,102 @@ static void draw_path(uint32_t head_dim, kvf_rng *rng)
     }
 }
 
-/* y [ROWS][QUERIES][head_dim]: all heads of a kind, `heads` of them in a call. */
-static void attend_path(const kvf_vector *v, uint32_t head_dim, uint32_t group, uint32_t length,
-                        bool bf16, uint32_t heads, float *result)
+/* A shape of attention, and how much of it one call takes. */
+typedef struct shape {
+    uint32_t heads, head_dim, group, length;
+    bool bf16, apart; /* apart: a bundle at a time */
+} shape;
+
+/* The cache of one table, NaNs behind it. */
+static void store_path(const kvf_vector *v, const shape *s, const float *rows, uint8_t *cache)
 {
-    static float states[ROWS][QUERIES * 256];
-    size_t size = v->state_size(head_dim), element = bf16 ? 2 : 4;
-    for (uint32_t first = 0; first < HEADS; first += heads) {
-        const float *q[ROWS];
+    uint32_t side = v->side(s->heads, s->head_dim), width = s->heads * s->head_dim;
+    size_t element = s->bf16 ? 2 : 4;
+    memset(cache, 0xff, (SLOTS * width + GUARD) * element);
+    for (uint32_t i = 0; i < SLOTS; i++)
+        v->store[s->bf16](rows + (size_t)i * width, cache + (size_t)i * width * element,
+                          s->heads / side, side, s->head_dim);
+}
+
+/* y [ROWS][heads * group][head_dim] */
+static void attend_path(const kvf_vector *v, const shape *s, float *result)
+{
+    static float states[ROWS][QUERIES * 512];
+    static uint8_t k[(SLOTS * HEADS * MAX_D + GUARD) * 4], values[sizeof k];
+    const uint32_t side = v->side(s->heads, s->head_dim), d = s->head_dim, group = s->group;
+    const size_t size = v->state_size(side, d), element = s->bf16 ? 2 : 4, step = group * d;
+    assert_int_equal(s->heads % side, 0);
+    store_path(v, s, path.k, k);
+    store_path(v, s, path.v, values);
+    const uint32_t n = s->apart ? 1 : s->heads / side;
+    for (uint32_t first = 0; first < s->heads; first += n * side) {
         float *state[ROWS];
-        uint32_t n = HEADS - first < heads ? HEADS - first : heads;
         for (int r = 0; r < ROWS; r++) {
-            q[r] = path.q[r] + (size_t)first * group * head_dim;
             state[r] = states[r];
-            for (uint32_t h = 0; h < n * group; h++) v->attend_begin(state[r] + h * size, head_dim);
+            for (uint32_t i = 0; i < n * group; i++)
+                v->attend_begin(state[r] + i * size,
+                                path.q[r] +
+                                    ((first + i / group * side) * group + i % group) * (size_t)d,
+                                step, 0.7f, side, d);
         }
-        size_t at = (size_t)first * head_dim * element;
-        kvf_attend a = {.k = (bf16 ? (uint8_t *)path.k16 : (uint8_t *)path.k) + at,
-                        .v = (bf16 ? (uint8_t *)path.v16 : (uint8_t *)path.v) + at,
-                        .stride = (size_t)HEADS * head_dim,
-                        .head_dim = head_dim,
-                        .heads = n,
+        kvf_attend a = {.k = k + (size_t)first * d * element,
+                        .v = values + (size_t)first * d * element,
+                        .stride = (size_t)s->heads * d,
+                        .head_dim = d,
+                        .side = side,
+                        .bundles = n,
                         .group = group,
                         .rows = ROWS,
-                        .q = q,
                         .state = state};
-        for (uint32_t p = 0; p < length; p += KVF_BLOCK) {
+        for (uint32_t p = 0; p < s->length; p += KVF_BLOCK) {
             a.slots = path.slots + p;
-            a.n = length - p < KVF_BLOCK ? length - p : KVF_BLOCK;
-            (bf16 ? v->attend_bf16 : v->attend_f32)(&a);
+            a.n = s->length - p < KVF_BLOCK ? s->length - p : KVF_BLOCK;
+            v->attend[s->bf16](&a);
         }
         for (int r = 0; r < ROWS; r++)
-            for (uint32_t h = 0; h < n * group; h++)
-                v->attend_end(state[r] + h * size, head_dim,
-                              result + ((size_t)r * QUERIES + first * group + h) * head_dim);
+            for (uint32_t i = 0; i < n * group; i++)
+                v->attend_end(state[r] + i * size,
+                              result + ((size_t)r * s->heads * group +
+                                        (first + i / group * side) * group + i % group) *
+                                           d,
+                              step, side, d);
     }
 }
 
-/* Paths of many lengths and all widths of heads, close to the plain table; and the same bits
- * however many heads one call takes. */
+/* Paths of many lengths, all widths of heads and all bundles, close to the plain table; and the
+ * same bits however many bundles one call takes. */
 static void attention(void **unused)
 {
     (void)unused;
-    static const uint32_t dims[] = {1, 4, 8, 16, 20, 24, 32, 64, 80, 96, 128, MAX_D};
-    static float plain[ROWS * QUERIES * MAX_D], got[ROWS * QUERIES * MAX_D],
-        apart[ROWS * QUERIES * MAX_D];
+    static const uint32_t dims[] = {1, 4, 8, 12, 16, 20, 24, 32, 64, 80, 96, 128, MAX_D},
+                          heads[] = {3, 4, 8, 16, 12};
+    enum { N = ROWS * QUERIES * MAX_D };
+    static float plain[N], got[N], apart[N];
     kvf_rng rng;
     kvf_rng_seed(&rng, 4);
-    for (size_t i = 0; i < sizeof dims / sizeof *dims * 20; i++) {
-        uint32_t d = dims[i / 20], length = 1 + kvf_rng_below(&rng, SLOTS),
-                 group = 1 + (uint32_t)i % 2;
-        bool bf16 = i / 2 % 2;
-        draw_path(d, &rng);
+    for (size_t i = 0; i < sizeof dims / sizeof *dims * 40; i++) {
+        shape s = {.heads = heads[i % 5],
+                   .head_dim = dims[i / 40],
+                   .group = 1 + (uint32_t)i % 2,
+                   .length = 1 + kvf_rng_below(&rng, SLOTS),
+                   .bf16 = i / 2 % 2};
+        draw_path(s.heads, s.head_dim, &rng);
         memset(plain, 0, sizeof plain);
-        attend_path(&kvf_vector_c, d, group, length, bf16, HEADS, plain);
+        attend_path(&kvf_vector_c, &s, plain);
         for (size_t l = 0; l < sizeof levels / sizeof *levels; l++) {
             if (!kvf_cpu_runs(levels[l])) continue;
             const kvf_vector *v = kvf_vector_of(levels[l]);
-            char what[80];
-            snprintf(what, sizeof what, "attention head_dim=%u length=%u group=%u bf16=%d", d,
-                     length, group, bf16);
+            char what[96];
+            snprintf(what, sizeof what, "attention heads=%u head_dim=%u length=%u group=%u bf16=%d",
+                     s.heads, s.head_dim, s.length, s.group, s.bf16);
             memset(got, 0, sizeof got);
             memset(apart, 0, sizeof apart);
-            attend_path(v, d, group, length, bf16, HEADS, got);
-            attend_path(v, d, group, length, bf16, 1, apart);
-            close_to(what, v->name, got, plain, (size_t)ROWS * QUERIES * d, 2e-5f);
+            s.apart = false;
+            attend_path(v, &s, got);
+            s.apart = true;
+            attend_path(v, &s, apart);
+            close_to(what, v->name, got, plain, (size_t)ROWS * s.heads * s.group * s.head_dim,
+                     2e-5f);
             assert_memory_equal(got, apart, sizeof got);
         }
     }

@@ -8,6 +8,10 @@
  * those blocks together, while K and V are in the first cache; then each goes its own way. */
 #include "native.h"
 
+#include <string.h>
+
+enum { MANY_ROWS = 8 }; /* of a tile: worth copying what they share */
+
 /* A place on a path: the run, and how far into it. */
 typedef struct cursor {
     const kvf_run *run;
@@ -48,14 +52,14 @@ static uint32_t common(const kvf_pass *pass, const kvf_row *a, const kvf_row *b)
 }
 
 uint32_t kvf_native_tiles(native_tile *tiles, const kvf_pass *pass, const uint32_t *active,
-                          uint32_t n)
+                          uint32_t n, uint32_t most)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < n;) {
         const kvf_row *head = &pass->rows[active[i]];
         native_tile t = {.first = i, .n = 1, .blocks = (head->position + 1) / KVF_BLOCK};
         /* A row joins as long as the blocks read together, times rows, do not get fewer. */
-        for (i++; i < n && t.n < TILE_ROWS; i++, t.n++) {
+        for (i++; i < n && t.n < most; i++, t.n++) {
             uint32_t same = common(pass, head, &pass->rows[active[i]]) / KVF_BLOCK;
             if (same > t.blocks) same = t.blocks;
             if ((uint64_t)same * (t.n + 1) < (uint64_t)t.blocks * t.n) break;
@@ -66,66 +70,106 @@ uint32_t kvf_native_tiles(native_tile *tiles, const kvf_pass *pass, const uint32
     return count;
 }
 
-/* Set rows of a tile to nothing seen yet; q and state are where each has its own. */
-static void begin(const native_state *s, const uint32_t *rows, const native_head_range *heads,
-                  uint32_t n, float *states, const float **q, float **state)
+/* Where query i of a range of bundles begins: bundles of `side` heads, `group` queries for each. */
+static size_t head_of(const native_engine *e, uint32_t i, uint32_t group)
 {
-    const native_engine *e = s->engine;
-    uint32_t head_dim = e->plan->head_dim, group = e->plan->heads / e->plan->kv_heads;
-    size_t size = e->vector->state_size(head_dim), n_heads = (size_t)heads->n * group;
-    for (uint32_t r = 0; r < n; r++) {
-        q[r] = s->qkv + rows[r] * s->qkv_stride + (size_t)heads->first * group * head_dim;
-        state[r] = states + r * n_heads * size;
-        for (size_t h = 0; h < n_heads; h++) e->vector->attend_begin(state[r] + h * size, head_dim);
+    return ((size_t)(i / group) * e->side * group + i % group) * e->plan->head_dim;
+}
+
+/* One bundle of a block, its rows copied side by side: in the cache they may be far apart, and where
+ * they are a power of two apart they would drive each other out of the first cache. */
+static kvf_attend copied(const native_engine *e, const kvf_attend *from, uint32_t bundle,
+                         uint8_t *block)
+{
+    static const uint32_t in_order[KVF_BLOCK] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
+                                                 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+                                                 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+    const size_t width = (size_t)e->side * e->plan->head_dim, element = e->bf16_cache ? 2 : 4,
+                 bytes = width * element;
+    kvf_attend a = *from;
+    uint8_t *k = block, *v = block + KVF_BLOCK * bytes;
+    for (uint32_t i = 0; i < KVF_BLOCK; i++) {
+        size_t at = (from->slots[i] * from->stride + bundle * width) * element;
+        memcpy(k + i * bytes, (const uint8_t *)from->k + at, bytes);
+        memcpy(v + i * bytes, (const uint8_t *)from->v + at, bytes);
     }
+    a.k = k;
+    a.v = v;
+    a.stride = width;
+    a.slots = in_order;
+    a.bundles = 1;
+    return a;
+}
+
+/* The blocks that all rows of a tile see. */
+static cursor attend_together(const native_engine *e, kvf_attend *a, const native_tile *tile,
+                              const kvf_run *runs, uint32_t *slots, uint8_t *block)
+{
+    cursor c = {.run = runs};
+    const size_t size = e->vector->state_size(e->side, e->plan->head_dim);
+    for (uint32_t b = 0; b < tile->blocks; b++) {
+        take(&c, slots, KVF_BLOCK);
+        for (uint32_t i = 0; i < a->bundles && tile->n >= MANY_ROWS; i++) {
+            float *state[TILE_ROWS];
+            for (uint32_t r = 0; r < tile->n; r++) state[r] = a->state[r] + i * a->group * size;
+            kvf_attend one = copied(e, a, i, block);
+            one.state = state;
+            e->vector->attend[e->bf16_cache](&one);
+        }
+        if (tile->n < MANY_ROWS) e->vector->attend[e->bf16_cache](a);
+    }
+    return c;
 }
 
 void kvf_native_attend(const native_state *s, const kvf_pass *pass, const uint32_t *active,
-                       const native_tile *tile, uint32_t layer, native_head_range heads,
-                       float *states)
+                       const native_tile *tile, uint32_t layer, native_bundle_range bundles,
+                       const native_own *own)
 {
     const native_engine *e = s->engine;
-    uint32_t head_dim = e->plan->head_dim, group = e->plan->heads / e->plan->kv_heads,
-             slots[KVF_BLOCK];
-    size_t size = e->vector->state_size(head_dim), element = e->bf16_cache ? 2 : 4;
-    size_t at = (size_t)heads.first * head_dim * element;
-    void (*attend)(const kvf_attend *) =
-        e->bf16_cache ? e->vector->attend_bf16 : e->vector->attend_f32;
+    const kvf_vector *vector = e->vector;
+    const uint32_t head_dim = e->plan->head_dim, group = e->plan->heads / e->plan->kv_heads,
+                   n = bundles.n * group;
+    const size_t size = vector->state_size(e->side, head_dim), step = (size_t)group * head_dim,
+                 at = (size_t)bundles.first * e->side * head_dim;
     const uint32_t *rows = active + tile->first;
-    const float *q[TILE_ROWS];
     float *state[TILE_ROWS];
-    begin(s, rows, &heads, tile->n, states, q, state);
+    for (uint32_t r = 0; r < tile->n; r++) {
+        const float *q = s->qkv + rows[r] * s->qkv_stride + at * group;
+        state[r] = own->attend + r * n * size;
+        for (uint32_t i = 0; i < n; i++)
+            vector->attend_begin(state[r] + i * size, q + head_of(e, i, group), step,
+                                 e->plan->layer[layer].scale, e->side, head_dim);
+    }
 
-    kvf_attend a = {.k = native_rows(s, layer, 0) + at,
-                    .v = native_rows(s, layer, 1) + at,
+    uint32_t slots[KVF_BLOCK];
+    size_t at_bytes = at * (e->bf16_cache ? 2 : 4);
+    kvf_attend a = {.k = native_rows(s, layer, 0) + at_bytes,
+                    .v = native_rows(s, layer, 1) + at_bytes,
                     .stride = e->kv_dim,
                     .slots = slots,
                     .n = KVF_BLOCK,
                     .head_dim = head_dim,
-                    .heads = heads.n,
+                    .side = e->side,
+                    .bundles = bundles.n,
                     .group = group,
                     .rows = tile->n,
-                    .q = q,
                     .state = state};
-    cursor together = {.run = pass->runs + pass->rows[rows[0]].first_run};
-    for (uint32_t b = 0; b < tile->blocks; b++) {
-        take(&together, slots, KVF_BLOCK);
-        attend(&a);
-    }
+    const kvf_run *runs = pass->runs + pass->rows[rows[0]].first_run;
+    const cursor together = attend_together(e, &a, tile, runs, slots, own->block);
     a.rows = 1;
     for (uint32_t r = 0; r < tile->n; r++) {
         const kvf_row *row = &pass->rows[rows[r]];
         uint32_t depth = tile->blocks * KVF_BLOCK, end = row->position + 1;
         cursor alone = depth < end ? seek(pass->runs + row->first_run, depth) : together;
-        a.q = q + r;
         a.state = state + r;
         for (; depth < end; depth += a.n) {
             a.n = end - depth < KVF_BLOCK ? end - depth : KVF_BLOCK;
             take(&alone, slots, a.n);
-            attend(&a);
+            vector->attend[e->bf16_cache](&a);
         }
-        float *y = s->a + (tile->first + r) * s->q_stride + (size_t)heads.first * group * head_dim;
-        for (uint32_t h = 0; h < heads.n * group; h++)
-            e->vector->attend_end(state[r] + h * size, head_dim, y + (size_t)h * head_dim);
+        float *y = s->a + (tile->first + r) * s->q_stride + at * group;
+        for (uint32_t i = 0; i < n; i++)
+            vector->attend_end(state[r] + i * size, y + head_of(e, i, group), step, e->side,
+                               head_dim);
     }
 }

@@ -19,31 +19,33 @@ static inline void NAME(products)(vf sum[LANES], const float *q, const ELEMENT *
         sum[j] = vf_fma(x, LOAD_N(k[j] + at + whole, head_dim - whole), sum[j]);
 }
 
-/* a = a * before + sum of weight * v. Each element is two chains, over even and over odd positions
- * of the block, so that the processor has two things to do at a time. */
-static inline void NAME(add_four)(float *a, vf before, const float *weights,
-                                  const ELEMENT *const *v, size_t at, uint32_t n)
+/* `count` vectors of a = a * before + sum of weight * v. Each element is two chains, over even and
+ * over odd positions of the block, so that the processor has enough to do at a time. */
+static inline __attribute__((always_inline)) void
+NAME(add)(const int count, const uint32_t side, float *a, vf before, const float *weights,
+          const ELEMENT *const *v, size_t at, uint32_t n)
 {
     vf even[4], odd[4];
-    for (int i = 0; i < 4; i++) even[i] = odd[i] = vf_set(0.0f);
+    for (int i = 0; i < count; i++) even[i] = odd[i] = vf_set(0.0f);
     for (uint32_t p = 0; p + 1 < n; p += 2) {
-        vf w0 = vf_set(weights[p]), w1 = vf_set(weights[p + 1]);
+        vf w0 = vf_spread(weights + p * side, side), w1 = vf_spread(weights + (p + 1) * side, side);
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < count; i++) {
             even[i] = vf_fma(w0, LOAD(v[p] + at + i * LANES), even[i]);
             odd[i] = vf_fma(w1, LOAD(v[p + 1] + at + i * LANES), odd[i]);
         }
     }
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < count; i++) {
         if (n % 2)
-            even[i] = vf_fma(vf_set(weights[n - 1]), LOAD(v[n - 1] + at + i * LANES), even[i]);
+            even[i] = vf_fma(vf_spread(weights + (n - 1) * side, side),
+                             LOAD(v[n - 1] + at + i * LANES), even[i]);
         vf_store(a + i * LANES, vf_fma(vf_load(a + i * LANES), before, vf_add(even[i], odd[i])));
     }
 }
 
-/* The same for one vector of which the first `width` elements count. */
-static inline void NAME(add_one)(float *a, vf before, const float *weights, const ELEMENT *const *v,
-                                 size_t at, uint32_t n, uint32_t width)
+/* The same for one vector of one head of which the first `width` elements count. */
+static inline void NAME(add_some)(float *a, vf before, const float *weights,
+                                  const ELEMENT *const *v, size_t at, uint32_t n, uint32_t width)
 {
     vf even = vf_set(0.0f), odd = even;
     for (uint32_t p = 0; p < n; p++) {
@@ -57,8 +59,9 @@ static inline void NAME(add_one)(float *a, vf before, const float *weights, cons
 }
 
 static inline void NAME(head)(const kvf_attend *b, const ELEMENT *const *k, const ELEMENT *const *v,
-                              size_t at, const float *q, float *state)
+                              size_t at, float *state)
 {
+    const float *q = state + state_q(1, b->head_dim);
     vf scores[KVF_BLOCK / LANES], sum[LANES];
     float weights[KVF_BLOCK];
     for (uint32_t p = 0; p < b->n; p += LANES) {
@@ -68,45 +71,54 @@ static inline void NAME(head)(const kvf_attend *b, const ELEMENT *const *k, cons
     vf before = online_softmax(state, scores, b->n, weights);
     uint32_t d = 0;
     for (; d + 4 * LANES <= b->head_dim; d += 4 * LANES)
-        NAME(add_four)(state + STATE_A + d, before, weights, v, at + d, b->n);
+        NAME(add)(4, 1, state + STATE_A + d, before, weights, v, at + d, b->n);
     for (; d < b->head_dim; d += LANES)
-        NAME(add_one)(state + STATE_A + d, before, weights, v, at + d, b->n, b->head_dim - d);
+        NAME(add_some)(state + STATE_A + d, before, weights, v, at + d, b->n, b->head_dim - d);
 }
 
-#ifdef HALF_LANES
-/* Two neighbouring heads of half a vector each, with the same bits as one after the other. */
-static inline void NAME(two_heads)(const kvf_attend *b, const ELEMENT *const *k,
-                                   const ELEMENT *const *v, size_t at, const float *q, float *state)
+/* The heads of a bundle, each in its lanes: a vector is `parts` elements of `side` heads, or what
+ * `parts` positions have for them. */
+static inline __attribute__((always_inline)) void
+NAME(bundle)(const kvf_attend *b, const uint32_t side, const uint32_t vectors,
+             const ELEMENT *const *k, const ELEMENT *const *v, size_t at, float *state)
 {
-    enum { SIZE = STATE_A + LANES };
-    vf scores[2][KVF_BLOCK / LANES], x = vf_load(q);
-    float weights[2][KVF_BLOCK];
-    for (uint32_t p = 0; p < b->n; p += LANES) {
-        vf product[LANES];
-#pragma GCC unroll 16
-        for (int j = 0; j < LANES; j++) product[j] = vf_mul(x, LOAD(k[p + j] + at));
-        for (int h = 0; h < 2; h++) scores[h][p / LANES] = vf_set(-INFINITY);
-        vf low, high;
-        vf_half_sums(product, &low, &high);
-        scores[0][p / LANES] = vf_first(b->n - p, low, scores[0][p / LANES]);
-        scores[1][p / LANES] = vf_first(b->n - p, high, scores[1][p / LANES]);
+    enum { STEP = 4 }; /* positions whose products are under way together */
+    const uint32_t parts = LANES / side, n = b->n;
+    const float *q = state + state_q(side, b->head_dim);
+    float weights[KVF_BLOCK * LANES];
+    vf top = vf_set(-INFINITY);
+    for (uint32_t p = 0; p < n; p += STEP) {
+        vf sum[STEP];
+        for (int j = 0; j < STEP; j++) sum[j] = vf_set(0.0f);
+        for (uint32_t i = 0; i < vectors; i++) {
+            vf x = vf_load(q + i * LANES);
+#pragma GCC unroll 4
+            for (int j = 0; j < STEP; j++)
+                sum[j] = vf_fma(x, LOAD(k[p + j] + at + i * LANES), sum[j]);
+        }
+        for (uint32_t j = 0; j < STEP; j += parts) {
+            vf s = vf_fold(sum + j, side);
+            if (n - p < STEP)
+                s = vf_first(n > p + j ? (n - p - j) * side : 0, s, vf_set(-INFINITY));
+            vf_store(weights + (p + j) * side, s);
+            top = vf_max(top, s);
+        }
     }
-    vf before = vf_halves(online_softmax(state, scores[0], b->n, weights[0]),
-                          online_softmax(state + SIZE, scores[1], b->n, weights[1]));
-    vf even = vf_set(0.0f), odd = even;
-    for (uint32_t p = 0; p + 1 < b->n; p += 2) {
-        even = vf_fma(vf_set_halves(&weights[0][p], &weights[1][p]), LOAD(v[p] + at), even);
-        odd =
-            vf_fma(vf_set_halves(&weights[0][p + 1], &weights[1][p + 1]), LOAD(v[p + 1] + at), odd);
+    vf m = vf_load(state + STATE_M), highest = vf_max(m, vf_parts_max(top, side));
+    vf before = vf_exp2_below_1(vf_sub(m, highest)), l = vf_mul(vf_load(state + STATE_L), before);
+    for (uint32_t i = 0; i < n * side; i += LANES) {
+        vf w = vf_exp2_below_1(vf_sub(vf_load(weights + i), highest));
+        l = vf_add(l, w);
+        vf_store(weights + i, w);
     }
-    if (b->n % 2) {
-        uint32_t p = b->n - 1;
-        even = vf_fma(vf_set_halves(&weights[0][p], &weights[1][p]), LOAD(v[p] + at), even);
-    }
-    vf a = vf_join(state + STATE_A, state + SIZE + STATE_A);
-    vf_split(state + STATE_A, state + SIZE + STATE_A, vf_fma(a, before, vf_add(even, odd)));
+    vf_store(state + STATE_M, highest);
+    vf_store(state + STATE_L, l);
+    uint32_t i = 0;
+    for (float *a = state + STATE_A; i + 4 <= vectors; i += 4)
+        NAME(add)(4, side, a + i * LANES, before, weights, v, at + i * LANES, n);
+    for (float *a = state + STATE_A; i < vectors; i++)
+        NAME(add)(1, side, a + i * LANES, before, weights, v, at + i * LANES, n);
 }
-#endif
 
 static void NAME(attend)(const kvf_attend *b)
 {
@@ -117,15 +129,23 @@ static void NAME(attend)(const kvf_attend *b)
         k[p] = (const ELEMENT *)b->k + at;
         v[p] = (const ELEMENT *)b->v + at;
     }
-    size_t size = state_size_lanes(b->head_dim);
-    uint32_t h = 0;
-#ifdef HALF_LANES
-    for (; b->head_dim == LANES / 2 && b->group == 1 && h + 2 <= b->heads; h += 2)
-        for (uint32_t r = 0; r < b->rows; r++) NAME(two_heads)
-    (b, k, v, (size_t)h * b->head_dim, b->q[r] + (size_t)h * b->head_dim, b->state[r] + h * size);
-#endif
-    for (; h < b->heads; h++)
-        for (uint32_t r = 0; r < b->rows; r++)
-            for (uint32_t g = h * b->group; g < (h + 1) * b->group; g++) NAME(head)
-    (b, k, v, (size_t)h * b->head_dim, b->q[r] + (size_t)g * b->head_dim, b->state[r] + g * size);
+    size_t size = state_size_lanes(b->side, b->head_dim);
+    uint32_t vectors = b->side * b->head_dim / LANES;
+    for (uint32_t i = 0; i < b->bundles * b->group; i++) {
+        size_t at = (size_t)(i / b->group) * b->side * b->head_dim;
+        for (uint32_t r = 0; r < b->rows; r++) {
+            float *state = b->state[r] + i * size;
+            switch (b->side) {
+            case 1: NAME(head)(b, k, v, at, state); break;
+            case 4: NAME(bundle)(b, 4, vectors, k, v, at, state); break;
+            case 8:
+                if (vectors == 4)
+                    NAME(bundle)(b, 8, 4, k, v, at, state);
+                else
+                    NAME(bundle)(b, 8, vectors, k, v, at, state);
+                break;
+            default: NAME(bundle)(b, LANES, vectors, k, v, at, state); break;
+            }
+        }
+    }
 }

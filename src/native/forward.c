@@ -127,61 +127,57 @@ static void norm_and_turn(const team *t, const kvf_norm *norm, uint32_t position
                          pairs, plan->rotary.interleaved);
 }
 
-static void store_row(const team *t, uint32_t layer, uint32_t v, uint32_t slot, size_t at,
-                      const float *row)
-{
-    uint8_t *rows = native_rows(t->s, layer, v);
-    size_t i = (size_t)slot * t->e->kv_dim + at;
-    if (t->e->bf16_cache)
-        t->e->vector->store_bf16(row, (uint16_t *)(void *)rows + i, t->plan->head_dim);
-    else
-        memcpy((float *)(void *)rows + i, row, t->plan->head_dim * sizeof *row);
-}
-
-/* Norm, turn and scale the queries of one KV head, and store its K and V, for one row. */
-static void store_head(const team *t, uint32_t layer, uint32_t kv_head, uint32_t r)
+/* Norm and turn q and k of some heads of K and V of one row, where the plan does. */
+static void turn_heads(const team *t, const kvf_layer *l, const kvf_row *row, uint32_t first,
+                       uint32_t n, float *q, float *k)
 {
     const kvf_plan *plan = t->plan;
-    const kvf_layer *l = &plan->layer[layer];
-    const kvf_row *row = &t->f->pass->rows[r];
     uint32_t group = plan->heads / plan->kv_heads, d = plan->head_dim;
-    float *q = t->s->qkv + r * t->s->qkv_stride + (size_t)kv_head * group * d;
-    float *k = t->s->qkv + r * t->s->qkv_stride + t->e->q_dim + (size_t)kv_head * d;
-    float *v = k + t->e->kv_dim;
-    for (uint32_t h = 0; h < group; h++, q += d) {
-        norm_and_turn(t, &l->q_norm, row->position, q);
-        t->e->vector->scale(q, l->scale, q, d);
-    }
-    if (row->stored) return;
-    norm_and_turn(t, &l->k_norm, row->position, k);
-    store_row(t, layer, 0, row->slot, (size_t)kv_head * d, k);
-    store_row(t, layer, 1, row->slot, (size_t)kv_head * d, v);
+    if (!plan->rotary.pairs && !l->q_norm.kind && !l->k_norm.kind) return;
+    for (uint32_t h = first * group; h < (first + n) * group; h++)
+        norm_and_turn(t, &l->q_norm, row->position, q + (size_t)h * d);
+    for (uint32_t h = first; h < first + n && !row->stored; h++)
+        norm_and_turn(t, &l->k_norm, row->position, k + (size_t)h * d);
 }
 
-/* Store K and V of all rows, and attend for the active ones. Heads of K and V are independent of
+/* Make q of some bundles of one row ready, and store their K and V. */
+static void store_bundles(const team *t, uint32_t layer, native_bundle_range bundles, uint32_t r)
+{
+    const native_engine *e = t->e;
+    const kvf_row *row = &t->f->pass->rows[r];
+    uint32_t d = t->plan->head_dim, first = bundles.first * e->side;
+    float *q = t->s->qkv + r * t->s->qkv_stride, *k = q + e->q_dim, *v = k + e->kv_dim;
+    turn_heads(t, &t->plan->layer[layer], row, first, bundles.n * e->side, q, k);
+    if (row->stored) return;
+    size_t at = (size_t)first * d,
+           bytes = ((size_t)row->slot * e->kv_dim + at) * (e->bf16_cache ? 2 : 4);
+    void (*store)(const float *, void *, uint32_t, uint32_t, uint32_t) =
+        e->vector->store[e->bf16_cache];
+    store(k + at, native_rows(t->s, layer, 0) + bytes, bundles.n, e->side, d);
+    store(v + at, native_rows(t->s, layer, 1) + bytes, bundles.n, e->side, d);
+}
+
+/* Store K and V of all rows, and attend for the active ones. Bundles of heads are independent of
  * each other: where they divide evenly, a member does its own from beginning to end. */
 static void attention(const team *t, uint32_t layer)
 {
-    uint32_t heads = t->plan->kv_heads, rows = t->f->pass->n_rows;
+    uint32_t bundles = t->e->bundles, rows = t->f->pass->n_rows;
     size_t begin, end;
-    if (heads % t->me->size == 0) {
-        kvf_share(t->me, heads, &begin, &end);
-        for (uint32_t r = 0; r < rows; r++)
-            for (size_t h = begin; h < end; h++) store_head(t, layer, (uint32_t)h, r);
-        native_head_range mine = {(uint32_t)begin, (uint32_t)(end - begin)};
+    if (bundles % t->me->size == 0) {
+        kvf_share(t->me, bundles, &begin, &end);
+        native_bundle_range mine = {(uint32_t)begin, (uint32_t)(end - begin)};
+        for (uint32_t r = 0; r < rows; r++) store_bundles(t, layer, mine, r);
         for (uint32_t i = 0; i < t->n_tiles; i++)
-            kvf_native_attend(t->s, t->f->pass, t->active, &t->tiles[i], layer, mine,
-                              t->own->attend);
+            kvf_native_attend(t->s, t->f->pass, t->active, &t->tiles[i], layer, mine, t->own);
     } else {
         kvf_share(t->me, rows, &begin, &end);
         for (size_t r = begin; r < end; r++)
-            for (uint32_t h = 0; h < heads; h++) store_head(t, layer, h, (uint32_t)r);
+            store_bundles(t, layer, (native_bundle_range){0, bundles}, (uint32_t)r);
         kvf_meet(t->me);
-        kvf_share(t->me, (size_t)heads * t->n_tiles, &begin, &end);
+        kvf_share(t->me, (size_t)bundles * t->n_tiles, &begin, &end);
         for (size_t unit = begin; unit < end; unit++)
             kvf_native_attend(t->s, t->f->pass, t->active, &t->tiles[unit % t->n_tiles], layer,
-                              (native_head_range){(uint32_t)(unit / t->n_tiles), 1},
-                              t->own->attend);
+                              (native_bundle_range){(uint32_t)(unit / t->n_tiles), 1}, t->own);
     }
     kvf_meet(t->me);
 }
@@ -398,6 +394,15 @@ static bool worth_a_team(const native_engine *e, uint32_t rows)
     return (bytes > work ? bytes : work) >= e->alone_below;
 }
 
+/* Few tiles are more than one bundle can be divided into: then tiles are lower. */
+static uint32_t rows_of_tile(const native_engine *e, bool together, uint32_t rows)
+{
+    uint32_t threads = kvf_pool_threads(e->pool);
+    if (!together || e->bundles % threads == 0) return TILE_ROWS;
+    uint32_t units = (4 * threads + e->bundles - 1) / e->bundles, most = (rows + units - 1) / units;
+    return most < FEW_ROWS ? FEW_ROWS : most < TILE_ROWS ? most : TILE_ROWS;
+}
+
 kvf_status kvf_native_forward(void *state, const kvf_pass *pass, const kvf_pass_outputs *out,
                               kvf_error *err)
 {
@@ -406,8 +411,10 @@ kvf_status kvf_native_forward(void *state, const kvf_pass *pass, const kvf_pass_
     forward f = {.s = s, .pass = pass, .out = out, .active = s->wanted};
     for (uint32_t i = 0; i < pass->n_rows; i++)
         if (pass->rows[i].want) s->wanted[f.n_wanted++] = i;
-    f.n_tiles = kvf_native_tiles(s->tiles, pass, s->all, pass->n_rows);
-    f.n_wanted_tiles = kvf_native_tiles(s->tiles + f.n_tiles, pass, s->wanted, f.n_wanted);
-    kvf_pool_run(s->engine->pool, worth_a_team(s->engine, pass->n_rows), forward_job, &f);
+    bool together = worth_a_team(s->engine, pass->n_rows);
+    uint32_t most = rows_of_tile(s->engine, together, pass->n_rows);
+    f.n_tiles = kvf_native_tiles(s->tiles, pass, s->all, pass->n_rows, most);
+    f.n_wanted_tiles = kvf_native_tiles(s->tiles + f.n_tiles, pass, s->wanted, f.n_wanted, most);
+    kvf_pool_run(s->engine->pool, together, forward_job, &f);
     return KVF_OK;
 }

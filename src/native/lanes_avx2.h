@@ -118,6 +118,27 @@ static inline vf vf_sums(const vf a[LANES])
     return _mm256_add_ps(_mm256_permute2f128_ps(c0, c1, 0x20),
                          _mm256_permute2f128_ps(c0, c1, 0x31));
 }
+
+/* As those of lanes_avx512.h: parts of 8 or 4 lanes. */
+static inline vf vf_fold(const vf *a, uint32_t side)
+{
+    if (side == 8) return a[0];
+    return _mm256_add_ps(_mm256_permute2f128_ps(a[0], a[1], 0x20),
+                         _mm256_permute2f128_ps(a[0], a[1], 0x31));
+}
+static inline vf vf_parts_max(vf a, uint32_t side)
+{
+    return side == 8 ? a : _mm256_max_ps(a, _mm256_permute2f128_ps(a, a, 0x01));
+}
+static inline vf vf_parts_sum(vf a, uint32_t side)
+{
+    return side == 8 ? a : _mm256_add_ps(a, _mm256_permute2f128_ps(a, a, 0x01));
+}
+static inline vf vf_spread(const float *p, uint32_t side)
+{
+    if (side == 1) return _mm256_set1_ps(*p);
+    return side == 4 ? _mm256_broadcast_ps((const __m128 *)p) : _mm256_loadu_ps(p);
+}
 static inline float vf_sum(vf a)
 {
     __m128 c = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

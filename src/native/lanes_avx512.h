@@ -104,20 +104,6 @@ static inline float vf_lanes_max(vf a)
     return _mm512_reduce_max_ps(a);
 }
 
-/* Sums of four neighbouring lanes of 16 vectors: quarter t of c[i] holds those of lanes 4t .. 4t +
- * 3 of a[4i .. 4i + 3]. */
-static inline void quarter_sums(const vf a[LANES], vf c[4])
-{
-    vf b[8];
-    for (int i = 0; i < 8; i++)
-        b[i] = _mm512_add_ps(_mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]),
-                             _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]));
-    for (int i = 0; i < 4; i++) {
-        __m512d lo = _mm512_castps_pd(b[2 * i]), hi = _mm512_castps_pd(b[2 * i + 1]);
-        c[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(lo, hi)),
-                             _mm512_castpd_ps(_mm512_unpackhi_pd(lo, hi)));
-    }
-}
 static inline vf add_quarters(vf a, vf b)
 {
     return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
@@ -126,38 +112,47 @@ static inline vf add_quarters(vf a, vf b)
 /* Lane i of the result is the sum of the lanes of a[i]: pairs, quarters, halves, in that order. */
 static inline vf vf_sums(const vf a[LANES])
 {
-    vf c[4];
-    quarter_sums(a, c);
+    vf b[8], c[4];
+    for (int i = 0; i < 8; i++)
+        b[i] = _mm512_add_ps(_mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]),
+                             _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]));
+    for (int i = 0; i < 4; i++) {
+        __m512d lo = _mm512_castps_pd(b[2 * i]), hi = _mm512_castps_pd(b[2 * i + 1]);
+        c[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(lo, hi)),
+                             _mm512_castpd_ps(_mm512_unpackhi_pd(lo, hi)));
+    }
     return add_quarters(add_quarters(c[0], c[1]), add_quarters(c[2], c[3]));
 }
 
-/* Vectors that hold two things of half the lanes each. */
-#define HALF_LANES
-static inline void vf_half_sums(const vf a[LANES], vf *low, vf *high)
+/* Vectors of parts of `side` lanes: 16, 8 or 4. Sums over the parts of as many vectors, one part
+ * of the result for each. */
+static inline vf vf_fold(const vf *a, uint32_t side)
 {
-    vf c[4];
-    quarter_sums(a, c);
-    vf d0 = add_quarters(c[0], c[1]), d1 = add_quarters(c[2], c[3]);
-    *low = _mm512_shuffle_f32x4(d0, d1, 0x88);
-    *high = _mm512_shuffle_f32x4(d0, d1, 0xdd);
+    if (side == 16) return a[0];
+    if (side == 8)
+        return _mm512_add_ps(_mm512_shuffle_f32x4(a[0], a[1], 0x44),
+                             _mm512_shuffle_f32x4(a[0], a[1], 0xee));
+    return add_quarters(add_quarters(a[0], a[1]), add_quarters(a[2], a[3]));
 }
-static inline vf vf_halves(vf low, vf high)
+/* The largest, and the sum, over all parts, in each of them. */
+static inline vf vf_parts_max(vf a, uint32_t side)
 {
-    return _mm512_mask_blend_ps(0xff00, low, high);
+    if (side <= 8) a = _mm512_max_ps(a, _mm512_shuffle_f32x4(a, a, 0x4e));
+    if (side <= 4) a = _mm512_max_ps(a, _mm512_shuffle_f32x4(a, a, 0xb1));
+    return a;
 }
-static inline vf vf_set_halves(const float *low, const float *high)
+static inline vf vf_parts_sum(vf a, uint32_t side)
 {
-    return _mm512_mask_broadcastss_ps(_mm512_set1_ps(*low), 0xff00, _mm_load_ss(high));
+    if (side <= 8) a = _mm512_add_ps(a, _mm512_shuffle_f32x4(a, a, 0x4e));
+    if (side <= 4) a = _mm512_add_ps(a, _mm512_shuffle_f32x4(a, a, 0xb1));
+    return a;
 }
-static inline vf vf_join(const float *low, const float *high)
+/* One part [side] in all of them; side 1 too. */
+static inline vf vf_spread(const float *p, uint32_t side)
 {
-    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(low)), _mm256_loadu_ps(high),
-                              1);
-}
-static inline void vf_split(float *low, float *high, vf a)
-{
-    _mm256_storeu_ps(low, _mm512_castps512_ps256(a));
-    _mm256_storeu_ps(high, _mm512_extractf32x8_ps(a, 1));
+    if (side == 1) return _mm512_set1_ps(*p);
+    if (side == 4) return _mm512_broadcast_f32x4(_mm_loadu_ps(p));
+    return side == 8 ? _mm512_broadcast_f32x8(_mm256_loadu_ps(p)) : _mm512_loadu_ps(p);
 }
 static inline float vf_sum(vf a)
 {

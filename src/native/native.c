@@ -181,6 +181,8 @@ static kvf_status native_load(void **engine, struct kvf_model *model, kvf_error 
     e->alone_below = 30e-6; /* some ten microseconds go into waking and meeting */
     e->q_dim = plan->heads * plan->head_dim;
     e->kv_dim = plan->kv_heads * plan->head_dim;
+    e->side = e->vector->side(plan->kv_heads, plan->head_dim);
+    e->bundles = plan->kv_heads / e->side;
     e->widest_stage = widest_stage(plan);
     e->layer = kvf_array(plan->layers, sizeof *e->layer);
     status = e->layer ? kvf_pool_create(&e->pool, model->info.threads, model->options.pin, err)
@@ -279,8 +281,10 @@ static uint64_t lay_out(native_state *s)
         native_own own = {.h = cut(m, &used, FEW_ROWS * s->hidden_stride * f),
                           .prepared = cut(m, &used, prepared_bytes(e, FEW_ROWS)),
                           .attend = cut(m, &used,
-                                        (uint64_t)TILE_ROWS * plan->heads *
-                                            e->vector->state_size(plan->head_dim) * f),
+                                        (uint64_t)TILE_ROWS * (plan->heads / e->side) *
+                                            e->vector->state_size(e->side, plan->head_dim) * f),
+                          .block =
+                              cut(m, &used, (uint64_t)2 * KVF_BLOCK * e->side * plan->head_dim * f),
                           .stack = cut(m, &used, (uint64_t)2 * TILE_ROWS * e->widest_stage * f)};
         if (m) s->own[i] = own;
     }

@@ -27,6 +27,7 @@ typedef struct native_engine {
     kvf_precision precision;
     bool bf16_cache;
     uint32_t q_dim, kv_dim; /* heads * head_dim, kv_heads * head_dim */
+    uint32_t side, bundles; /* heads of K and V that lie side by side, and how many such bundles */
     uint32_t widest_stage;  /* of heads that are stacks: the longest row between two stages */
     uint64_t weight_bytes, layer_parameters;
     double alone_below; /* seconds: shorter passes are not worth waking a team and meeting */
@@ -44,7 +45,8 @@ enum { TILE_ROWS = 32, FEW_ROWS = 4 };
 typedef struct native_own {
     float *h;          /* [FEW_ROWS][wide] rows made ready alone */
     uint8_t *prepared; /* of FEW_ROWS rows */
-    float *attend;     /* [TILE_ROWS][heads][state] */
+    float *attend;     /* [TILE_ROWS][bundles][group][state] */
+    uint8_t *block;    /* [2][KVF_BLOCK][head_dim][side] K and V of a block that many rows see */
     float *stack;      /* [2][TILE_ROWS][widest_stage] */
 } native_own;
 
@@ -52,7 +54,7 @@ typedef struct native_own {
 typedef struct native_state {
     const native_engine *engine;
     kvf_limits limits;
-    uint8_t *cache; /* [layers][2][slots][kv_dim] f32 or bf16 */
+    uint8_t *cache; /* [layers][2][slots][bundles][head_dim][side] f32 or bf16 */
     uint64_t cache_bytes;
     uint8_t *memory; /* all that follows */
     uint64_t memory_bytes;
@@ -74,20 +76,20 @@ kvf_status kvf_native_forward(void *state, const kvf_pass *pass, const kvf_pass_
 
 /* ---- attend.c -------------------------------------------------------------------------------- */
 
-/* Group active rows of a pass into tiles; returns their number. */
+/* Group active rows of a pass into tiles of up to `most` rows; returns their number. */
 uint32_t kvf_native_tiles(native_tile *tiles, const kvf_pass *pass, const uint32_t *active,
-                          uint32_t n);
+                          uint32_t n, uint32_t most);
 
-/* Neighbouring heads of K and V, with the query heads that share them. */
-typedef struct native_head_range {
+/* Neighbouring bundles of heads of K and V, with the query heads that share them. */
+typedef struct native_bundle_range {
     uint32_t first, n;
-} native_head_range;
+} native_bundle_range;
 
-/* Attention of one tile: reads q of the rows from s->qkv (turned and scaled), K and V from the
- * cache, and writes s->a. */
+/* Attention of one tile by one member of the team: reads q of the rows from s->qkv (turned), K and V from the cache, and
+ * writes s->a. */
 void kvf_native_attend(const native_state *s, const kvf_pass *pass, const uint32_t *active,
-                       const native_tile *tile, uint32_t layer, native_head_range heads,
-                       float *states);
+                       const native_tile *tile, uint32_t layer, native_bundle_range bundles,
+                       const native_own *own);
 
 static inline uint8_t *native_rows(const native_state *s, uint32_t layer, uint32_t v)
 {

@@ -17,16 +17,19 @@
 
 enum { KVF_BLOCK = 32 }; /* positions of one attention block */
 
-/* One block of positions, for rows that have it in common and for neighbouring heads of K and V.
- * Each of these is shared by `group` query heads, which lie behind each other. */
+/* Narrow heads lie side by side, so that a vector is full and its sums need no turning: `side`
+ * neighbouring heads of K and V are a bundle, and a bundle of a row is [head_dim][side]. Wide heads
+ * are bundles of one. Queries go in the same order: the first of all heads of the bundle, then the
+ * second, where `group` of them share a head.
+ *
+ * One block of positions, for rows that have it in common and for neighbouring bundles. */
 typedef struct kvf_attend {
-    const void *k, *v; /* of this layer and the first head: row s begins at element s * stride */
+    const void *k, *v; /* of this layer and the first bundle: row s begins at element s * stride */
     size_t stride;     /* kv_heads * head_dim */
     const uint32_t *slots; /* [n] of the positions, in order of depth */
     uint32_t n;            /* 1 .. KVF_BLOCK; below KVF_BLOCK only where a path ends */
-    uint32_t head_dim, heads, group, rows;
-    const float *const *q; /* [rows] -> [heads * group][head_dim], scaled */
-    float *const *state;   /* [rows] -> [heads * group][state_size] */
+    uint32_t head_dim, side, bundles, group, rows;
+    float *const *state; /* [rows] -> [bundles][group][state_size] */
 } kvf_attend;
 
 typedef struct kvf_vector {
@@ -40,13 +43,20 @@ typedef struct kvf_vector {
     void (*scale)(const float *x, float s, float *y, size_t n);          /* y = s * x */
     /* Turn one head in place; cos and sin are [pairs], of its position. */
     void (*rotate)(float *x, const float *cos, const float *sin, uint32_t pairs, bool interleaved);
-    void (*store_bf16)(const float *x, uint16_t *y, size_t n); /* nearest even */
 
-    size_t (*state_size)(uint32_t head_dim); /* floats of (m, l, a) of one head */
-    void (*attend_begin)(float *state, uint32_t head_dim);
-    void (*attend_f32)(const kvf_attend *a);
-    void (*attend_bf16)(const kvf_attend *a);
-    void (*attend_end)(const float *state, uint32_t head_dim, float *y); /* y = a / l */
+    uint32_t (*side)(uint32_t kv_heads,
+                     uint32_t head_dim); /* heads of a bundle; divides kv_heads */
+    /* Put bundles of K or V into their row; x is [bundles][side][head_dim]. Indexed by whether the
+     * cache is bf16, which rounds to nearest even. */
+    void (*store[2])(const float *x, void *row, uint32_t bundles, uint32_t side, uint32_t head_dim);
+    /* What the attention of one query of a bundle carries along: m and l of each head, a, and q. */
+    size_t (*state_size)(uint32_t side, uint32_t head_dim); /* in floats */
+    /* q times scale; the bundle's heads begin `step` floats apart */
+    void (*attend_begin)(float *state, const float *q, size_t step, float scale, uint32_t side,
+                         uint32_t head_dim);
+    void (*attend[2])(const kvf_attend *a); /* indexed as store */
+    /* y = a / l; heads step apart again */
+    void (*attend_end)(const float *state, float *y, size_t step, uint32_t side, uint32_t head_dim);
 } kvf_vector;
 
 extern const kvf_vector kvf_vector_c, kvf_vector_avx2, kvf_vector_avx512;

@@ -68,25 +68,49 @@ static void rotate_c(float *x, const float *cosine, const float *sine, uint32_t 
     }
 }
 
-static void store_bf16_c(const float *x, uint16_t *y, size_t n)
+/* ---- attention: bundles are of one head --------------------------------------------------- */
+
+static uint32_t side_c(uint32_t kv_heads, uint32_t head_dim)
 {
-    for (size_t i = 0; i < n; i++) y[i] = kvf_to_bf16(x[i]);
+    (void)kv_heads;
+    (void)head_dim;
+    return 1;
 }
 
-/* State of a head: m, l, then a. */
-static size_t state_size_c(uint32_t head_dim)
+static void store_f32_c(const float *x, void *row, uint32_t bundles, uint32_t side,
+                        uint32_t head_dim)
 {
-    return 2 + head_dim;
+    memcpy(row, x, (size_t)bundles * side * head_dim * sizeof *x);
 }
 
-static void attend_begin_c(float *state, uint32_t head_dim)
+static void store_bf16_c(const float *x, void *row, uint32_t bundles, uint32_t side,
+                         uint32_t head_dim)
 {
+    for (size_t i = 0; i < (size_t)bundles * side * head_dim; i++)
+        ((uint16_t *)row)[i] = kvf_to_bf16(x[i]);
+}
+
+/* State of a head: m, l, a, q. */
+static size_t state_size_c(uint32_t side, uint32_t head_dim)
+{
+    return 2 + (size_t)side * 2 * head_dim;
+}
+
+static void attend_begin_c(float *state, const float *q, size_t step, float scale, uint32_t side,
+                           uint32_t head_dim)
+{
+    (void)step;
+    (void)side;
     state[0] = -INFINITY;
     memset(state + 1, 0, (1 + head_dim) * sizeof *state);
+    for (uint32_t d = 0; d < head_dim; d++) state[2 + head_dim + d] = scale * q[d];
 }
 
-static void attend_end_c(const float *state, uint32_t head_dim, float *y)
+static void attend_end_c(const float *state, float *y, size_t step, uint32_t side,
+                         uint32_t head_dim)
 {
+    (void)step;
+    (void)side;
     for (uint32_t d = 0; d < head_dim; d++) y[d] = state[2 + d] / state[1];
 }
 
@@ -95,8 +119,9 @@ static float element(const void *rows, size_t i, bool bf16)
     return bf16 ? kvf_from_bf16(((const uint16_t *)rows)[i]) : ((const float *)rows)[i];
 }
 
-static void attend_head(const kvf_attend *b, size_t at, const float *q, float *state, bool bf16)
+static void attend_head(const kvf_attend *b, size_t at, float *state, bool bf16)
 {
+    const float *q = state + 2 + b->head_dim;
     float s[KVF_BLOCK], top = state[0];
     for (uint32_t p = 0; p < b->n; p++) {
         double sum = 0;
@@ -119,9 +144,9 @@ static void attend_head(const kvf_attend *b, size_t at, const float *q, float *s
 static void attend_c(const kvf_attend *b, bool bf16)
 {
     for (uint32_t r = 0; r < b->rows; r++)
-        for (uint32_t h = 0; h < b->heads * b->group; h++)
-            attend_head(b, (size_t)(h / b->group) * b->head_dim, b->q[r] + (size_t)h * b->head_dim,
-                        b->state[r] + h * state_size_c(b->head_dim), bf16);
+        for (uint32_t h = 0; h < b->bundles * b->group; h++)
+            attend_head(b, (size_t)(h / b->group) * b->head_dim,
+                        b->state[r] + h * state_size_c(1, b->head_dim), bf16);
 }
 static void attend_f32_c(const kvf_attend *b)
 {
@@ -140,10 +165,10 @@ const kvf_vector kvf_vector_c = {
     .add = add_c,
     .scale = scale_c,
     .rotate = rotate_c,
-    .store_bf16 = store_bf16_c,
+    .side = side_c,
+    .store = {store_f32_c, store_bf16_c},
     .state_size = state_size_c,
     .attend_begin = attend_begin_c,
-    .attend_f32 = attend_f32_c,
-    .attend_bf16 = attend_bf16_c,
+    .attend = {attend_f32_c, attend_bf16_c},
     .attend_end = attend_end_c,
 };

@@ -30,6 +30,22 @@ static inline vf vf_exp(vf x)
     return vf_if_less(x, vf_set(-87.33f), vf_set(0.0f), y);
 }
 
+/* 2^x for x <= 0: x = n + r, n whole, |r| <= 1/2; 2^r by a polynomial whose relative error is below
+ * 2e-9 (fitted by weighted least squares). Below the smallest normal number the result is 0; NaN
+ * stays. */
+static inline vf vf_exp2_below_1(vf x)
+{
+    vf clamped = vf_max(vf_set(-126.0f), x), n = vf_round(clamped), r = vf_sub(clamped, n);
+    vf p = vf_set(0.00015353362f);
+    p = vf_fma(p, r, vf_set(0.00133988739f));
+    p = vf_fma(p, r, vf_set(0.00961843692f));
+    p = vf_fma(p, r, vf_set(0.0555033237f));
+    p = vf_fma(p, r, vf_set(0.240226477f));
+    p = vf_fma(p, r, vf_set(0.693147182f));
+    p = vf_fma(p, r, vf_set(1.0f));
+    return vf_if_less(x, vf_set(-126.0f), vf_set(0.0f), vf_times_2_to(p, n));
+}
+
 static inline vf vf_sigmoid(vf x)
 {
     vf e = vf_exp(vf_sub(vf_set(0.0f), vf_abs(x))); /* never overflows */
@@ -143,11 +159,6 @@ static void scale_lanes(const float *x, float s, float *y, size_t n)
         vf_store_n(y + i, vf_mul(vf_load_n(x + i, n - i), vf_set(s)), n - i);
 }
 
-static void store_bf16_lanes(const float *x, uint16_t *y, size_t n)
-{
-    for (size_t i = 0; i < n; i += LANES) vf_store_bf16_n(y + i, vf_load_n(x + i, n - i), n - i);
-}
-
 static void rotate_lanes(float *x, const float *cosine, const float *sine, uint32_t pairs,
                          bool interleaved)
 {
@@ -171,28 +182,93 @@ static void rotate_lanes(float *x, const float *cosine, const float *sine, uint3
 
 /* ---- attention ------------------------------------------------------------------------------- */
 
-/* State of a head: m, then l by lanes, then a padded to full lanes. */
+/* Narrow heads lie side by side: [LANES / side] elements of `side` heads in a vector. Wide ones do
+ * not: a block of them alone leaves room in the first cache. */
+enum { WIDEST_BUNDLE = 128, FEWEST = 4 };
+
+static uint32_t side_lanes(uint32_t kv_heads, uint32_t head_dim)
+{
+    for (uint32_t side = LANES; side >= FEWEST; side /= 2)
+        if (kv_heads % side == 0 && head_dim * side % LANES == 0 &&
+            head_dim * side <= WIDEST_BUNDLE)
+            return side;
+    return 1;
+}
+
+static void store_f32_lanes(const float *x, void *row, uint32_t bundles, uint32_t side,
+                            uint32_t head_dim)
+{
+    size_t size = (size_t)side * head_dim;
+    float *y = row;
+    if (side == 1) {
+        memcpy(y, x, bundles * size * sizeof *y);
+        return;
+    }
+    for (uint32_t b = 0; b < bundles; b++, x += size, y += size)
+        for (uint32_t h = 0; h < side; h++)
+            for (uint32_t d = 0; d < head_dim; d++) y[d * side + h] = x[h * head_dim + d];
+}
+
+static void store_bf16_lanes(const float *x, void *row, uint32_t bundles, uint32_t side,
+                             uint32_t head_dim)
+{
+    size_t size = (size_t)side * head_dim, n = bundles * size;
+    uint16_t *y = row;
+    float bundle[WIDEST_BUNDLE];
+    for (; side > 1 && n; x += size, y += size, n -= size) {
+        store_f32_lanes(x, bundle, 1, side, head_dim);
+        for (size_t i = 0; i < size; i += LANES) vf_store_bf16_n(y + i, vf_load(bundle + i), LANES);
+    }
+    for (size_t i = 0; i < n; i += LANES) vf_store_bf16_n(y + i, vf_load_n(x + i, n - i), n - i);
+}
+
+/* State of a bundle: m and l by lanes (of one head, m is a number), a, and q, the last two in order
+ * of the cache's rows and padded to full lanes. Scores are powers of 2, not of e: q is scaled so. */
 enum { STATE_M = 0, STATE_L = LANES, STATE_A = 2 * LANES };
 
-static size_t state_size_lanes(uint32_t head_dim)
+static size_t state_q(uint32_t side, uint32_t head_dim)
 {
-    return STATE_A + (head_dim + LANES - 1) / LANES * LANES;
+    return STATE_A + (side * head_dim + LANES - 1) / LANES * LANES;
 }
 
-static void attend_begin_lanes(float *state, uint32_t head_dim)
+static size_t state_size_lanes(uint32_t side, uint32_t head_dim)
 {
-    memset(state, 0, state_size_lanes(head_dim) * sizeof *state);
-    state[STATE_M] = -INFINITY;
+    return 2 * state_q(side, head_dim) - STATE_A;
 }
 
-static void attend_end_lanes(const float *state, uint32_t head_dim, float *y)
+static void attend_begin_lanes(float *state, const float *q, size_t step, float scale,
+                               uint32_t side, uint32_t head_dim)
 {
-    vf l = vf_set(vf_sum(vf_load(state + STATE_L)));
-    for (uint32_t i = 0; i < head_dim; i += LANES)
-        vf_store_n(y + i, vf_div(vf_load(state + STATE_A + i), l), head_dim - i);
+    float *to = state + state_q(side, head_dim);
+    scale *= 1.44269504f; /* 1 / ln 2 */
+    for (uint32_t i = 0; i < LANES; i++) state[STATE_M + i] = -INFINITY;
+    memset(state + STATE_L, 0, (size_t)(to - state - STATE_L) * sizeof *state);
+    if (side == 1) {
+        scale_lanes(q, scale, to, head_dim);
+        return;
+    }
+    for (uint32_t h = 0; h < side; h++)
+        for (uint32_t d = 0; d < head_dim; d++) to[d * side + h] = scale * q[h * step + d];
 }
 
-/* The scores of a block become weights e^(s - m'), and m and l move on. Returns e^(m - m'), by
+static void attend_end_lanes(const float *state, float *y, size_t step, uint32_t side,
+                             uint32_t head_dim)
+{
+    vf l = vf_load(state + STATE_L);
+    l = side == 1 ? vf_set(vf_sum(l)) : vf_parts_sum(l, side);
+    float bundle[WIDEST_BUNDLE];
+    for (uint32_t i = 0; i < side * head_dim; i += LANES) {
+        vf a = vf_div(vf_load(state + STATE_A + i), l);
+        if (side == 1)
+            vf_store_n(y + i, a, head_dim - i);
+        else
+            vf_store(bundle + i, a);
+    }
+    for (uint32_t h = 0; side > 1 && h < side; h++)
+        for (uint32_t d = 0; d < head_dim; d++) y[h * step + d] = bundle[d * side + h];
+}
+
+/* The scores of a block become weights 2^(s - m'), and m and l move on. Returns 2^(m - m'), by
  * which what came before must be scaled: 1 where the maximum stayed, which is usual. */
 static inline vf online_softmax(float *state, const vf *scores, uint32_t n, float *weights)
 {
@@ -201,12 +277,12 @@ static inline vf online_softmax(float *state, const vf *scores, uint32_t n, floa
     float m = state[STATE_M], highest = vf_lanes_max(top);
     vf before = vf_set(1.0f), sum = vf_load(state + STATE_L);
     if (!(highest <= m)) { /* NaN too: it must not get lost */
-        before = vf_exp(vf_set(m - highest));
+        before = vf_exp2_below_1(vf_set(m - highest));
         sum = vf_mul(sum, before);
         state[STATE_M] = m = highest;
     }
     for (uint32_t i = 0; i * LANES < n; i++) {
-        vf w = vf_exp(vf_sub(scores[i], vf_set(m)));
+        vf w = vf_exp2_below_1(vf_sub(scores[i], vf_set(m)));
         sum = vf_add(sum, w);
         vf_store(weights + i * LANES, w);
     }
@@ -238,10 +314,10 @@ const kvf_vector TABLE = {
     .add = add_lanes,
     .scale = scale_lanes,
     .rotate = rotate_lanes,
-    .store_bf16 = store_bf16_lanes,
+    .side = side_lanes,
+    .store = {store_f32_lanes, store_bf16_lanes},
     .state_size = state_size_lanes,
     .attend_begin = attend_begin_lanes,
-    .attend_f32 = attend_f32,
-    .attend_bf16 = attend_bf16,
+    .attend = {attend_f32, attend_bf16},
     .attend_end = attend_end_lanes,
 };

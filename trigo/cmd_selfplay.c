@@ -27,7 +27,7 @@ static const char usage[] =
     "                     played at once, by any machines, into the same folder\n"
     "  --threads N        games are divided among so many (default: the processors there are)\n"
     "  --at-once N        games that a thread plays at once, their questions answered together\n"
-    "                     (default 16; more for a large network)\n"
+    "                     (default 8; more for a large network)\n"
     "  --games-per-file N *  (default 64)\n"
     "  --json             what was done, as JSON on stdout\n"
     "\n"
@@ -247,7 +247,7 @@ int cmd_selfplay(int argc, char **argv)
                                           {"max-plies", required_argument, NULL, MAX_PLIES},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    options o = {.generation = TRIGO_GENERATION_DEFAULTS, .selfplay = {.games = 16, .shards = 1}};
+    options o = {.generation = TRIGO_GENERATION_DEFAULTS, .selfplay = {.games = 8, .shards = 1}};
     bool ok = true;
     for (int c; (c = getopt_long(argc, argv, "h", longs, NULL)) != -1;) {
         if (c == 'h') {

@@ -309,21 +309,31 @@ static double gamma_variable(kvf_rng *rng, double alpha)
     }
 }
 
-/* Mix Dirichlet noise into the root's priors. Two rounds over the same random numbers: the sum has
- * to be known before the first share. */
+/* Where something about a move is in an array of [cells + 1]. */
+static uint32_t place_of(const trigo_search *s, trigo_move move)
+{
+    return move < s->board->cells ? move : s->board->cells;
+}
+
+/* Mix Dirichlet noise into the root's priors. It is drawn in order of moves: the order of edges
+ * depends on which children were looked at ahead. No question is out or unread, so that the first
+ * one's room is free. */
 static void add_noise(trigo_search *s)
 {
     const trigo_node *root = s->arena.nodes;
     trigo_edge *edges = s->arena.edges + root->edges;
-    double share = s->options.noise_share, sum = 0;
+    double share = s->options.noise_share, sum = 0, *noise = s->slots[0].ask.priors;
     if (!(root->state & TRIGO_EXPANDED) || s->options.noise_alpha == 0) return;
-    kvf_rng again = s->rng;
-    for (uint32_t i = 0; i < root->n_edges; i++)
-        sum += gamma_variable(&s->rng, s->options.noise_alpha);
+    for (uint32_t i = 0; i <= s->board->cells; i++) noise[i] = -1;
+    for (uint32_t i = 0; i < root->n_edges; i++) noise[place_of(s, edges[i].move)] = 0;
+    for (uint32_t i = 0; i <= s->board->cells; i++) {
+        if (noise[i] < 0) continue;
+        noise[i] = gamma_variable(&s->rng, s->options.noise_alpha);
+        sum += noise[i];
+    }
     for (uint32_t i = 0; i < root->n_edges; i++) {
-        double noise = gamma_variable(&again, s->options.noise_alpha);
-        noise = sum > 0 ? noise / sum : 1.0 / root->n_edges;
-        edges[i].prior = (float)((1 - share) * edges[i].prior + share * noise);
+        double n = sum > 0 ? noise[place_of(s, edges[i].move)] / sum : 1.0 / root->n_edges;
+        edges[i].prior = (float)((1 - share) * edges[i].prior + share * n);
     }
     trigo_arena_order(&s->arena, 0, by_move(s));
 }
@@ -538,25 +548,35 @@ trigo_move trigo_search_best(const trigo_search *search)
     return best;
 }
 
+/* The power of a child's share of the visits, which choices are made by. */
+static double weight(const trigo_search *s, const trigo_search_child *child, uint32_t most)
+{
+    return pow((double)child->visits / most, 1 / s->options.temperature);
+}
+
 trigo_move trigo_search_choose(trigo_search *search)
 {
     trigo_search *s = search;
     const trigo_node *root = s->arena.nodes;
-    trigo_move best = trigo_search_best(s);
-    if (s->board->now.ply >= s->options.temperature_plies || s->options.temperature == 0)
+    trigo_move best = trigo_search_best(s), chosen = TRIGO_NONE;
+    if (best == TRIGO_NONE || s->board->now.ply >= s->options.temperature_plies ||
+        s->options.temperature == 0)
         return best;
+    trigo_search_child *children = kvf_array(root->n_edges, sizeof *children);
+    if (!children) return best;
+    trigo_search_children(s, children);
     uint32_t most = 0;
-    for (uint32_t i = 0; i < root->n_children; i++)
-        if (child_visits(s, i) > most) most = child_visits(s, i);
-    double sum = 0, power = 1 / s->options.temperature;
-    for (uint32_t i = 0; most && i < root->n_children; i++)
-        sum += pow((double)child_visits(s, i) / most, power);
+    for (uint32_t i = 0; i < root->n_edges; i++)
+        if (children[i].visits > most) most = children[i].visits;
+    double sum = 0;
+    for (uint32_t i = 0; most && i < root->n_edges; i++) sum += weight(s, &children[i], most);
     double at = sum * kvf_rng_uniform(&s->rng);
-    for (uint32_t i = 0; most && i < root->n_children; i++) {
-        at -= pow((double)child_visits(s, i) / most, power);
-        if (at < 0) return s->arena.edges[root->edges + i].move;
+    for (uint32_t i = 0; most && i < root->n_edges && chosen == TRIGO_NONE; i++) {
+        at -= weight(s, &children[i], most);
+        if (at < 0) chosen = children[i].move;
     }
-    return best;
+    kvf_free(children);
+    return chosen == TRIGO_NONE ? best : chosen;
 }
 
 kvf_status trigo_search_play(trigo_search *search, trigo_move move, kvf_error *err)

@@ -161,10 +161,16 @@ for r in rows:
     assert len(r["samples_s"]) == 1 and r["total_s"] > 0 and r["moved_buffers"] == 0, r
     if r["mode"] == "cache": # 2 * layers * batch * KV heads * length * head_dim * 4 bytes
         length = r["prompt"] + r["generated"] + r["depth"]
-        assert r["formula_bytes"] == 2 * 4 * r["batch"] * 4 * length * 32 * 4, r
+        assert r["cache_bytes"] == r["formula_bytes"] == 2 * 4 * r["batch"] * 4 * length * 32 * 4, r
 html = open(sys.argv[1] + "/report.html").read()
 assert "<svg" in html and "http" not in html and html.rstrip().endswith("</html>")
 EOF
+# K and V of GPT-2's shape at 2,048 tokens; its weights do not count, so that they may be small.
+expect 0 "GPT-2's shape" "$kvfork" export -o "$tmp/gpt2.onnx" \
+    --synthetic gpt2:layers=12,heads=12,head_dim=64,hidden=8,vocab=16,context=2048,seed=1
+expect 0 "info of GPT-2's shape" "$kvfork" info "$tmp/gpt2.onnx" --json
+"$python" -c 'import json,sys; assert json.load(open(sys.argv[1]))["bytes_per_token"] * 2048 == 150994944' "$tmp/out" ||
+    complain "K and V of GPT-2's shape at 2,048 tokens are not 150,994,944 bytes"
 timeout -s INT 5 "$kvfork" bench "$adder" --suite scaling -r 1000 -t 1 >"$tmp/out" 2>"$tmp/err"
 says out interrupted
 

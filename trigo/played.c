@@ -16,6 +16,13 @@ int32_t trigo_played_score(const trigo_played *played)
     return (int32_t)area.white - (int32_t)area.black;
 }
 
+/* A copy of the generation's options: threads share these, and jansson looks at a count of references
+ * before it changes it. */
+static json_t *copy_options(const trigo_generation *g)
+{
+    return json_deep_copy(json_object_get(g->json, "options"));
+}
+
 /* ---- kept ------------------------------------------------------------------------------------ */
 
 kvf_status trigo_played_create(trigo_played **out, const trigo_generation *g, uint64_t index,
@@ -146,11 +153,11 @@ kvf_status trigo_played_line(const trigo_played *played, const trigo_generation 
     kvf_status status = moves_json(played, moves, err);
     json_t *line =
         status ? NULL
-               : json_pack("{s:s, s:I, s:I, s:s, s:O, s:[i,i,i], s:O, s:s, s:i}", "id", id, "index",
+               : json_pack("{s:s, s:I, s:I, s:s, s:o, s:[i,i,i], s:O, s:s, s:i}", "id", id, "index",
                            (json_int_t)played->index, "seed", (json_int_t)g->seed, "model",
-                           g->model, "options", json_object_get(g->json, "options"), "shape",
-                           shape.x, shape.y, shape.z, "moves", moves, "end",
-                           trigo_end_name(played->end), "score", (int)trigo_played_score(played));
+                           g->model, "options", copy_options(g), "shape", shape.x, shape.y, shape.z,
+                           "moves", moves, "end", trigo_end_name(played->end), "score",
+                           (int)trigo_played_score(played));
     json_decref(moves);
     char *dump = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(line);
@@ -281,8 +288,7 @@ static kvf_status read_fields(trigo_played *p, const trigo_generation *g, const 
     kvf_status status = must_be(line, "index", json_integer((json_int_t)p->index), err);
     if (!status) status = must_be(line, "seed", json_integer((json_int_t)g->seed), err);
     if (!status) status = must_be(line, "model", json_string(g->model), err);
-    if (!status)
-        status = must_be(line, "options", json_incref(json_object_get(g->json, "options")), err);
+    if (!status) status = must_be(line, "options", copy_options(g), err);
     if (!status) status = must_be(line, "shape", json_pack("[i,i,i]", s.x, s.y, s.z), err);
     if (!status) status = read_moves(p, json_object_get(line, "moves"), err);
     if (status) return status;

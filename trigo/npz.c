@@ -1,6 +1,7 @@
 /* npz.c - see npz.h. The zip file is libzip's work; a .npy file is a header and the bytes. */
 #include "trigo/npz.h"
 
+#include <pthread.h>
 #include <string.h>
 #include <zip.h>
 
@@ -12,6 +13,9 @@ enum {
     LEVEL = 4,          /* of compression: more costs time and gains little */
     FIRST_OF_1980 = 33, /* as MS-DOS wrote it: the oldest date that a zip file knows */
 };
+
+/* libzip turns dates with calls of the C library that share its time zone: one thread at a time. */
+static pthread_mutex_t packing = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- arrays ---------------------------------------------------------------------------------- */
 
@@ -143,8 +147,10 @@ kvf_status trigo_npz_pack(const trigo_array *arrays, size_t n, uint8_t **bytes, 
     zip_source_t *source = zip_source_buffer_create(NULL, 0, 0, &why);
     if (!source) return zip_failed(err, &why);
     uint8_t **files = kvf_array(n, sizeof *files);
+    pthread_mutex_lock(&packing);
     kvf_status status = files ? write_archive(source, arrays, n, files, err)
                               : kvf_fail(err, KVF_ERR_NOMEM, "%zu arrays", n);
+    pthread_mutex_unlock(&packing);
     if (!status) status = read_source(source, bytes, size, err);
     for (size_t i = 0; files && i < n; i++) kvf_free(files[i]);
     kvf_free(files);

@@ -11,8 +11,9 @@
 
 /* How long to spin before giving the processor away: at a barrier the others are at work and
  * will be here within microseconds, unless they have lost their processor; between passes the
- * caller samples a token or walks a search tree. */
-enum { BARRIER_SPINS = 2000, IDLE_SPINS = 500 };
+ * caller samples a token or walks a search tree. A worker that sleeps is waited for so long; on a
+ * busy machine it may take milliseconds, and then the caller is sooner done alone. */
+enum { BARRIER_SPINS = 2000, IDLE_SPINS = 500, JOIN_SPINS = 3000, MOST_ALONE = 255 };
 
 struct kvf_pool {
     uint32_t threads;
@@ -21,7 +22,12 @@ struct kvf_pool {
     void (*job)(void *arg, const kvf_member *me);
     void *arg;
     atomic_bool taken, quit;
+    bool patient;
+    uint32_t alone, alone_next; /* runs to do alone, since others were in the way; the next time */
+    double waited;              /* seconds that the caller gave away at the barriers of this run */
     _Alignas(64) _Atomic uint32_t round; /* one more for each run; workers wait for it to change */
+    _Atomic uint64_t joined;             /* (round << 32) + workers that are there for it */
+    _Atomic uint32_t decided;            /* 2 * round + whether the run is done together */
     _Atomic uint32_t sleepers;
     _Alignas(64) _Atomic uint32_t arrived; /* at the barrier under way */
     _Alignas(64) _Atomic uint32_t barrier; /* barriers passed */
@@ -49,12 +55,13 @@ void kvf_meet(const kvf_member *me)
         atomic_store_explicit(&p->barrier, now + 1, memory_order_release);
         return;
     }
-    for (uint32_t spins = 0; atomic_load_explicit(&p->barrier, memory_order_acquire) == now;) {
-        if (++spins < BARRIER_SPINS)
-            relax();
-        else
-            sched_yield();
+    for (uint32_t i = 0; i < BARRIER_SPINS; i++) {
+        if (atomic_load_explicit(&p->barrier, memory_order_acquire) != now) return;
+        relax();
     }
+    double start = kvf_now();
+    while (atomic_load_explicit(&p->barrier, memory_order_acquire) == now) sched_yield();
+    if (!me->id) p->waited += kvf_now() - start;
 }
 
 static void sleep_while(_Atomic uint32_t *word, uint32_t value)
@@ -84,15 +91,57 @@ static void begin_round(kvf_pool *p)
         syscall(SYS_futex, &p->round, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
 }
 
+/* A worker says that it is there; false if the run goes on without it. */
+static bool join(kvf_pool *p, uint32_t round)
+{
+    uint64_t seen = atomic_load(&p->joined);
+    do
+        if ((uint32_t)(seen >> 32) != round) return false;
+    while (!atomic_compare_exchange_weak(&p->joined, &seen, seen + 1));
+    /* A decision about a later run means that this one was done alone. */
+    int32_t ahead;
+    for (int i = 0;
+         (ahead = (int32_t)(atomic_load_explicit(&p->decided, memory_order_acquire) - 2 * round)) <
+         0;
+         i++)
+        if (i < JOIN_SPINS)
+            relax();
+        else
+            sched_yield();
+    return ahead == 1;
+}
+
+/* Call all workers; false if they are not there soon: then none takes part. */
+static bool call_workers(kvf_pool *p)
+{
+    uint32_t round = atomic_load_explicit(&p->round, memory_order_relaxed) + 1;
+    uint64_t all = ((uint64_t)round << 32) + p->threads - 1, seen = (uint64_t)round << 32;
+    atomic_store(&p->joined, seen);
+    begin_round(p);
+    for (uint32_t i = 0; (i < JOIN_SPINS || p->patient) && seen != all; i++) {
+        if (i < JOIN_SPINS)
+            relax();
+        else
+            sched_yield();
+        seen = atomic_load_explicit(&p->joined, memory_order_acquire);
+    }
+    /* Closed under a number that no worker waits for. */
+    while (seen != all && !atomic_compare_exchange_weak(&p->joined, &seen, 0)) {}
+    atomic_store_explicit(&p->decided, 2 * round + (seen == all), memory_order_release);
+    return seen == all;
+}
+
 static void *worker(void *arg)
 {
     worker_start *start = arg;
     kvf_pool *p = start->pool;
     kvf_member me = {.pool = p, .id = start->id, .size = p->threads};
     kvf_free(start);
-    for (uint32_t round = 0;; round++) {
+    for (uint32_t round = 0;;) {
         wait_for_round(p, round);
         if (atomic_load(&p->quit)) return NULL;
+        round = atomic_load(&p->round); /* a late one may have missed some */
+        if (!join(p, round)) continue;
         p->job(p->arg, &me);
         kvf_meet(&me);
     }
@@ -119,6 +168,12 @@ static kvf_status pin_workers(const kvf_pool *p, kvf_error *err)
     return KVF_OK;
 }
 
+static void say_hello(void *arg, const kvf_member *me)
+{
+    (void)arg;
+    (void)me;
+}
+
 kvf_status kvf_pool_create(kvf_pool **out, uint32_t threads, bool pin, kvf_error *err)
 {
     *out = NULL;
@@ -140,11 +195,15 @@ kvf_status kvf_pool_create(kvf_pool **out, uint32_t threads, bool pin, kvf_error
         p->started++;
     }
     kvf_status status = pin ? pin_workers(p, err) : KVF_OK;
-    if (status)
+    if (status) {
         kvf_pool_destroy(p);
-    else
-        *out = p;
-    return status;
+        return status;
+    }
+    kvf_pool_be_patient(p);
+    kvf_pool_run(p, true, say_hello, NULL); /* so that later runs find all of them started */
+    p->patient = false;
+    *out = p;
+    return KVF_OK;
 
 no_memory:
     kvf_pool_destroy(p);
@@ -166,20 +225,45 @@ uint32_t kvf_pool_threads(const kvf_pool *p)
     return p->threads;
 }
 
+void kvf_pool_be_patient(kvf_pool *p)
+{
+    p->patient = true;
+}
+
+/* Run a job together, if the workers come. Whoever had to wait longer than it worked does some of
+ * the next alone, and more if that does not help. */
+static bool run_together(kvf_pool *p, void (*job)(void *arg, const kvf_member *me), void *arg)
+{
+    if (p->alone && !p->patient) {
+        p->alone--;
+        return false;
+    }
+    p->job = job;
+    p->arg = arg;
+    p->waited = 0;
+    double start = kvf_now();
+    bool came = call_workers(p);
+    if (came) {
+        kvf_member me = {.pool = p, .id = 0, .size = p->threads};
+        job(arg, &me);
+        kvf_meet(&me);
+    }
+    if (!came || p->waited > (kvf_now() - start) / 2) {
+        p->alone = p->alone_next;
+        if (p->alone_next < MOST_ALONE) p->alone_next = 2 * p->alone_next + 1;
+    } else {
+        p->alone_next /= 2;
+    }
+    return came;
+}
+
 void kvf_pool_run(kvf_pool *p, bool together, void (*job)(void *arg, const kvf_member *me),
                   void *arg)
 {
-    bool free_now = false;
-    if (!together || p->threads == 1 ||
-        !atomic_compare_exchange_strong(&p->taken, &free_now, true)) {
-        job(arg, &(kvf_member){.pool = NULL, .id = 0, .size = 1});
-        return;
+    bool free_now = false, done = false;
+    if (together && p->threads > 1 && atomic_compare_exchange_strong(&p->taken, &free_now, true)) {
+        done = run_together(p, job, arg);
+        atomic_store(&p->taken, false);
     }
-    kvf_member me = {.pool = p, .id = 0, .size = p->threads};
-    p->job = job;
-    p->arg = arg;
-    begin_round(p);
-    job(arg, &me);
-    kvf_meet(&me);
-    atomic_store(&p->taken, false);
+    if (!done) job(arg, &(kvf_member){.pool = NULL, .id = 0, .size = 1});
 }

@@ -3,7 +3,8 @@
  * A forward pass is a few hundred microseconds with dozens of joints, so workers meet at
  * barriers by spinning. Between passes they spin for a moment, since the next pass usually
  * comes at once, and then sleep. A pool serves one caller at a time; whoever finds it taken
- * runs alone, which gives the same bits: several trees do not fight over the processors. */
+ * runs alone, which gives the same bits: several trees do not fight over the processors. So does,
+ * for a while, who finds that other processes keep its workers from coming. */
 #ifndef KVF_POOL_H
 #define KVF_POOL_H
 
@@ -26,9 +27,12 @@ void kvf_pool_destroy(kvf_pool *pool); /* NULL is fine */
 uint32_t kvf_pool_threads(const kvf_pool *pool);
 
 /* Run job(arg, member) on the team, the caller as member 0, and return when all are done. Alone
- * if together is false, the pool has one thread or serves somebody else. */
+ * if together is false, the pool has one thread or serves somebody else, or workers do not come. */
 void kvf_pool_run(kvf_pool *pool, bool together, void (*job)(void *arg, const kvf_member *me),
                   void *arg);
+
+/* Wait for the workers however long they take: for tests of teams on busy machines. */
+void kvf_pool_be_patient(kvf_pool *pool);
 
 /* All members meet here before any goes on; what each wrote before, all see after. */
 void kvf_meet(const kvf_member *me);

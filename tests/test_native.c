@@ -22,11 +22,13 @@
 
 enum { VOCAB = 97, PATHS = 6, LENGTH = 90, WIDTH = VOCAB + 1 };
 
-/* A team for every pass, however short it is and whatever else the machine does. */
-static void in_teams(const kvf_model *model)
+/* A team for every pass, however short it is and whatever else the machine does; apart where a
+ * pass can be cut so, or always meeting. */
+static void in_teams(const kvf_model *model, bool apart)
 {
     native_engine *e = model->engine;
     e->alone_below = 0;
+    e->apart_bytes = apart ? UINT64_MAX : 0;
     kvf_pool_be_patient(e->pool);
 }
 
@@ -192,7 +194,7 @@ static void same_bits(void **unused)
                 kvf_model *one = load(&shape, &o);
                 o.threads = 2 + (uint32_t)(s + p) % 2;
                 kvf_model *many = load(&shape, &o);
-                in_teams(many);
+                in_teams(many, c % 2 == p / 2);
                 char what[100];
                 snprintf(what, sizeof what, "%s, %s, %s, cache %s", shapes[s].name, cpus[c],
                          precisions[p], kv);
@@ -268,7 +270,7 @@ static void several_trees(void **unused)
         kvf_model *one = load(&shape, &o);
         o.threads = 2;
         kvf_model *many = load(&shape, &o);
-        in_teams(many);
+        in_teams(many, s / 2 % 2);
         draw(&f, &rng);
         expect(&f, one);
         walker w[WALKERS];

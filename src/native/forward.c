@@ -10,17 +10,9 @@
 
 #include <string.h>
 
-typedef struct forward {
-    native_state *s;
-    const kvf_pass *pass;
-    const kvf_pass_outputs *out;
-    const uint32_t *active; /* [n] rows that go on */
-    uint32_t n, n_wanted, n_tiles, n_wanted_tiles;
-} forward;
-
 /* What one member carries along. */
 typedef struct team {
-    const forward *f;
+    native_part *f;
     const kvf_member *me;
     native_state *s;
     const native_engine *e;
@@ -102,9 +94,9 @@ static void embed(const team *t)
     const kvf_plan *plan = t->plan;
     const kvf_vector *v = t->e->vector;
     size_t begin, end;
-    kvf_share(t->me, t->f->pass->n_rows, &begin, &end);
+    kvf_share(t->me, t->f->pass.n_rows, &begin, &end);
     for (size_t i = begin; i < end; i++) {
-        const kvf_row *row = &t->f->pass->rows[i];
+        const kvf_row *row = &t->f->pass.rows[i];
         float *x = t->s->x + i * t->s->hidden_stride, *p = t->s->y + i * t->s->hidden_stride;
         kvf_matrix_row(&plan->token_embedding, (uint32_t)row->token, x);
         if (plan->embedding_scale != 1.0f) v->scale(x, plan->embedding_scale, x, plan->hidden);
@@ -144,7 +136,7 @@ static void turn_heads(const team *t, const kvf_layer *l, const kvf_row *row, ui
 static void store_bundles(const team *t, uint32_t layer, native_bundle_range bundles, uint32_t r)
 {
     const native_engine *e = t->e;
-    const kvf_row *row = &t->f->pass->rows[r];
+    const kvf_row *row = &t->f->pass.rows[r];
     uint32_t d = t->plan->head_dim, first = bundles.first * e->side;
     float *q = t->s->qkv + r * t->s->qkv_stride, *k = q + e->q_dim, *v = k + e->kv_dim;
     turn_heads(t, &t->plan->layer[layer], row, first, bundles.n * e->side, q, k);
@@ -161,14 +153,14 @@ static void store_bundles(const team *t, uint32_t layer, native_bundle_range bun
  * each other: where they divide evenly, a member does its own from beginning to end. */
 static void attention(const team *t, uint32_t layer)
 {
-    uint32_t bundles = t->e->bundles, rows = t->f->pass->n_rows;
+    uint32_t bundles = t->e->bundles, rows = t->f->pass.n_rows;
     size_t begin, end;
     if (bundles % t->me->size == 0) {
         kvf_share(t->me, bundles, &begin, &end);
         native_bundle_range mine = {(uint32_t)begin, (uint32_t)(end - begin)};
         for (uint32_t r = 0; r < rows; r++) store_bundles(t, layer, mine, r);
         for (uint32_t i = 0; i < t->n_tiles; i++)
-            kvf_native_attend(t->s, t->f->pass, t->active, &t->tiles[i], layer, mine, t->own);
+            kvf_native_attend(t->s, &t->f->pass, t->active, &t->tiles[i], layer, mine, t->own);
     } else {
         kvf_share(t->me, rows, &begin, &end);
         for (size_t r = begin; r < end; r++)
@@ -176,7 +168,7 @@ static void attention(const team *t, uint32_t layer)
         kvf_meet(t->me);
         kvf_share(t->me, (size_t)bundles * t->n_tiles, &begin, &end);
         for (size_t unit = begin; unit < end; unit++)
-            kvf_native_attend(t->s, t->f->pass, t->active, &t->tiles[unit % t->n_tiles], layer,
+            kvf_native_attend(t->s, &t->f->pass, t->active, &t->tiles[unit % t->n_tiles], layer,
                               (native_bundle_range){(uint32_t)(unit / t->n_tiles), 1}, t->own);
     }
     kvf_meet(t->me);
@@ -223,7 +215,7 @@ static void layer(team *t, uint32_t i)
     kvf_meet(t->me);
 
     if (i + 1 == t->plan->layers) { /* K and V are all that the others were needed for */
-        t->active = t->f->active;
+        t->active = s->wanted;
         t->n = t->f->n_wanted;
         t->tiles = s->tiles + t->f->n_tiles;
         t->n_tiles = t->f->n_wanted_tiles;
@@ -242,7 +234,7 @@ static void layer(team *t, uint32_t i)
  * evenly spaced there. */
 static void wide_head(const team *t, kvf_head head, const kvf_product *hidden)
 {
-    float *const *rows = t->f->out->head[head];
+    float *const *rows = t->f->out.head[head];
     for (uint32_t i = 0, n; i < t->n; i += n) {
         float *y = rows[t->active[i]];
         n = 1;
@@ -309,8 +301,8 @@ static void stacked_head(const team *t, kvf_head head, const kvf_product *hidden
     kvf_share(t->me, t->n, &begin, &end);
     for (size_t i = begin; i < end; i += TILE_ROWS) {
         size_t n = end - i < TILE_ROWS ? end - i : TILE_ROWS;
-        run_stack(t, head, hidden->x + i * hidden->x_stride, hidden->x_stride,
-                  t->f->out->head[head], t->active + i, (uint32_t)n);
+        run_stack(t, head, hidden->x + i * hidden->x_stride, hidden->x_stride, t->f->out.head[head],
+                  t->active + i, (uint32_t)n);
     }
 }
 
@@ -320,7 +312,7 @@ static void heads(const team *t)
     normed(t, &t->plan->final_norm, &hidden);
     for (int h = 0; h < KVF_HEADS; h++) {
         const kvf_stack *stack = &t->plan->head[h];
-        float *const *rows = t->f->out->head[h];
+        float *const *rows = t->f->out.head[h];
         if (!rows) continue;
         if (h == KVF_HIDDEN) {
             size_t begin, end;
@@ -364,26 +356,41 @@ static void leave_float_mode(uint32_t before)
 }
 #endif
 
-static void forward_job(void *arg, const kvf_member *me)
+static void run(native_part *p, const kvf_member *me)
 {
-    const forward *f = arg;
-    native_state *s = f->s;
-    team t = {.f = f,
+    native_state *s = &p->s;
+    team t = {.f = p,
               .me = me,
               .s = s,
               .e = s->engine,
               .plan = s->engine->plan,
               .own = &s->own[me->id],
               .active = s->all,
-              .n = f->pass->n_rows,
+              .n = p->pass.n_rows,
               .tiles = s->tiles,
-              .n_tiles = f->n_tiles};
+              .n_tiles = p->n_tiles};
     uint32_t before = enter_float_mode();
     embed(&t);
     for (uint32_t i = 0; i < t.plan->layers; i++) layer(&t, i);
     if (t.n) heads(&t);
     leave_float_mode(before);
 }
+
+static void run_together(void *arg, const kvf_member *me)
+{
+    run(arg, me);
+}
+
+static void run_apart(void *arg, const kvf_member *me)
+{
+    native_state *s = arg;
+    uint32_t threads = kvf_pool_threads(s->engine->pool);
+    for (uint32_t i = me->id; i < threads; i += me->size)
+        if (s->parts[i].pass.n_rows)
+            run(&s->parts[i], &(kvf_member){.pool = NULL, .id = 0, .size = 1});
+}
+
+/* ---- how a pass is divided ------------------------------------------------------------------- */
 
 /* Whether a pass is long enough to be divided. The time it takes alone is guessed from the bytes
  * read and the operations done. */
@@ -392,6 +399,54 @@ static bool worth_a_team(const native_engine *e, uint32_t rows)
     double bytes = (double)e->weight_bytes / 100e9;
     double work = (double)e->layer_parameters * rows * 2 / 100e9;
     return (bytes > work ? bytes : work) >= e->alone_below;
+}
+
+/* Cut a pass where no row descends from one before the cut, as evenly as that goes: part i is
+ * [bounds[i], bounds[i + 1]). False if some part would be much larger than the others. */
+static bool cut_apart(const kvf_pass *pass, uint32_t threads, uint32_t *bounds)
+{
+    uint32_t n = pass->n_rows, oldest = n, above = n, part = threads - 1;
+    bounds[0] = 0;
+    bounds[threads] = n;
+    for (uint32_t c = n; part && c-- > 0;) {
+        int32_t parent = pass->rows[c].parent;
+        uint32_t first = parent < 0 ? c : (uint32_t)parent;
+        if (first < oldest) oldest = first;
+        if (oldest < c) continue;
+        for (uint32_t even; part && c <= (even = (uint32_t)((uint64_t)n * part / threads)); part--)
+            bounds[part] = above - even < even - c ? above : c;
+        above = c;
+    }
+    for (uint32_t i = 0; i < threads; i++)
+        if ((uint64_t)(bounds[i + 1] - bounds[i]) * threads * 2 > (uint64_t)n * 3) return false;
+    return true;
+}
+
+/* Rows [begin, end) of a pass as a part, with the buffers of these rows. */
+static void make_part(native_part *p, const native_state *s, const kvf_pass *pass,
+                      const kvf_pass_outputs *out, uint32_t begin, uint32_t end, uint32_t most)
+{
+    *p = (native_part){.s = *s, .pass = *pass, .out = *out};
+    native_state *own = &p->s;
+    p->pass.rows += begin;
+    p->pass.n_rows = end - begin;
+    for (int h = 0; h < KVF_HEADS; h++)
+        if (out->head[h]) p->out.head[h] += begin;
+    own->x += begin * s->hidden_stride;
+    own->h += begin * s->hidden_stride;
+    own->y += begin * s->hidden_stride;
+    own->qkv += begin * s->qkv_stride;
+    own->a += begin * s->q_stride;
+    own->up += begin * s->up_stride;
+    own->gate += begin * s->up_stride;
+    own->prepared += begin * s->engine->prepared_stride;
+    own->wanted += begin;
+    own->tiles += 2 * (size_t)begin;
+    for (uint32_t i = 0; i < p->pass.n_rows; i++)
+        if (p->pass.rows[i].want) own->wanted[p->n_wanted++] = i;
+    p->n_tiles = kvf_native_tiles(own->tiles, &p->pass, own->all, p->pass.n_rows, most);
+    p->n_wanted_tiles =
+        kvf_native_tiles(own->tiles + p->n_tiles, &p->pass, own->wanted, p->n_wanted, most);
 }
 
 /* Few tiles are more than one bundle can be divided into: then tiles are lower. */
@@ -407,14 +462,20 @@ kvf_status kvf_native_forward(void *state, const kvf_pass *pass, const kvf_pass_
                               kvf_error *err)
 {
     native_state *s = state;
+    const native_engine *e = s->engine;
     (void)err; /* all memory was taken before: nothing here can fail */
-    forward f = {.s = s, .pass = pass, .out = out, .active = s->wanted};
-    for (uint32_t i = 0; i < pass->n_rows; i++)
-        if (pass->rows[i].want) s->wanted[f.n_wanted++] = i;
-    bool together = worth_a_team(s->engine, pass->n_rows);
-    uint32_t most = rows_of_tile(s->engine, together, pass->n_rows);
-    f.n_tiles = kvf_native_tiles(s->tiles, pass, s->all, pass->n_rows, most);
-    f.n_wanted_tiles = kvf_native_tiles(s->tiles + f.n_tiles, pass, s->wanted, f.n_wanted, most);
-    kvf_pool_run(s->engine->pool, together, forward_job, &f);
+    bool together = worth_a_team(e, pass->n_rows);
+    uint32_t threads = kvf_pool_threads(e->pool), n = pass->n_rows;
+    if (together && threads > 1 && e->weight_bytes <= e->apart_bytes &&
+        cut_apart(pass, threads, s->bounds)) {
+        for (uint32_t i = 0; i < threads; i++) {
+            make_part(&s->parts[i], s, pass, out, s->bounds[i], s->bounds[i + 1], TILE_ROWS);
+            s->parts[i].s.own += i;
+        }
+        kvf_pool_run(e->pool, true, run_apart, s);
+        return KVF_OK;
+    }
+    make_part(&s->parts[0], s, pass, out, 0, n, rows_of_tile(e, together, n));
+    kvf_pool_run(e->pool, together, run_together, &s->parts[0]);
     return KVF_OK;
 }

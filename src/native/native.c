@@ -160,6 +160,26 @@ static uint32_t widest_stage(const kvf_plan *plan)
     return widest;
 }
 
+/* Bytes of a row made ready for whichever product takes most. */
+static uint64_t prepared_stride(const native_engine *e)
+{
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < e->plan->layers; i++) {
+        const native_layer *w = &e->layer[i];
+        const kvf_packed *const all[] = {&w->qkv, &w->o, &w->up, &w->down};
+        for (size_t t = 0; t < sizeof all / sizeof *all; t++) {
+            uint64_t bytes = kvf_prepared_bytes(all[t], 1);
+            if (bytes > most) most = bytes;
+        }
+    }
+    for (int h = 0; h < KVF_HEADS; h++)
+        if (e->plan->head[h].n_stages == 1) {
+            uint64_t bytes = kvf_prepared_bytes(&e->head[h][0], 1);
+            if (bytes > most) most = bytes;
+        }
+    return most;
+}
+
 static kvf_status native_load(void **engine, struct kvf_model *model, kvf_error *err)
 {
     *engine = NULL;
@@ -179,6 +199,7 @@ static kvf_status native_load(void **engine, struct kvf_model *model, kvf_error 
     e->vector = kvf_vector_of(cpu);
     e->bf16_cache = bf16_cache;
     e->alone_below = 30e-6; /* some ten microseconds go into waking and meeting */
+    e->apart_bytes = 4 << 20;
     e->q_dim = plan->heads * plan->head_dim;
     e->kv_dim = plan->kv_heads * plan->head_dim;
     e->side = e->vector->side(plan->kv_heads, plan->head_dim);
@@ -192,6 +213,7 @@ static kvf_status native_load(void **engine, struct kvf_model *model, kvf_error 
         native_unload(e);
         return status;
     }
+    e->prepared_stride = prepared_stride(e);
     kvf_model_info *info = &model->info;
     info->weight_bytes = e->weight_bytes;
     info->precision = precision_names[precision < 0 ? e->precision : (kvf_precision)precision];
@@ -226,25 +248,6 @@ static size_t stride_of(size_t width)
     return stride % 1024 ? stride : stride + 16;
 }
 
-static uint64_t prepared_bytes(const native_engine *e, size_t rows)
-{
-    uint64_t most = 0;
-    for (uint32_t i = 0; i < e->plan->layers; i++) {
-        const native_layer *w = &e->layer[i];
-        const kvf_packed *const all[] = {&w->qkv, &w->o, &w->up, &w->down};
-        for (size_t t = 0; t < sizeof all / sizeof *all; t++) {
-            uint64_t bytes = kvf_prepared_bytes(all[t], rows);
-            if (bytes > most) most = bytes;
-        }
-    }
-    for (int h = 0; h < KVF_HEADS; h++)
-        if (e->plan->head[h].n_stages == 1) {
-            uint64_t bytes = kvf_prepared_bytes(&e->head[h][0], rows);
-            if (bytes > most) most = bytes;
-        }
-    return most;
-}
-
 /* Lay the buffers out in s->memory, or only count them; returns the bytes. */
 static uint64_t lay_out(native_state *s)
 {
@@ -267,7 +270,7 @@ static uint64_t lay_out(native_state *s)
     s->a = cut(m, &used, rows * s->q_stride * f);
     s->up = cut(m, &used, rows * s->up_stride * f);
     s->gate = cut(m, &used, rows * s->up_stride * f);
-    s->prepared = cut(m, &used, prepared_bytes(e, rows));
+    s->prepared = cut(m, &used, rows * e->prepared_stride);
     uint64_t table = plan->rotary.pairs && !plan->rotary.rows
                          ? (uint64_t)s->limits.depth * plan->rotary.pairs
                          : 0;
@@ -277,9 +280,11 @@ static uint64_t lay_out(native_state *s)
     s->wanted = cut(m, &used, rows * sizeof *s->wanted);
     s->tiles = cut(m, &used, 2 * rows * sizeof *s->tiles);
     s->own = cut(m, &used, threads * sizeof *s->own);
+    s->parts = cut(m, &used, threads * sizeof *s->parts);
+    s->bounds = cut(m, &used, (threads + 1) * sizeof *s->bounds);
     for (uint32_t i = 0; i < threads; i++) {
         native_own own = {.h = cut(m, &used, FEW_ROWS * s->hidden_stride * f),
-                          .prepared = cut(m, &used, prepared_bytes(e, FEW_ROWS)),
+                          .prepared = cut(m, &used, FEW_ROWS * e->prepared_stride),
                           .attend = cut(m, &used,
                                         (uint64_t)TILE_ROWS * (plan->heads / e->side) *
                                             e->vector->state_size(e->side, plan->head_dim) * f),

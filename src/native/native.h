@@ -30,7 +30,9 @@ typedef struct native_engine {
     uint32_t side, bundles; /* heads of K and V that lie side by side, and how many such bundles */
     uint32_t widest_stage;  /* of heads that are stacks: the longest row between two stages */
     uint64_t weight_bytes, layer_parameters;
-    double alone_below; /* seconds: shorter passes are not worth waking a team and meeting */
+    size_t prepared_stride; /* bytes of a row made ready for any product */
+    double alone_below;     /* seconds: shorter passes are not worth waking a team and meeting */
+    uint64_t apart_bytes;   /* of weights that every processor may read for itself */
 } native_engine;
 
 /* Rows of a pass that see the same leading blocks: they read those together. */
@@ -58,18 +60,29 @@ typedef struct native_state {
     uint64_t cache_bytes;
     uint8_t *memory; /* all that follows */
     uint64_t memory_bytes;
-    float *x, *h;           /* [rows][hidden_stride] the residual stream; rows made ready */
-    float *qkv;             /* [rows][qkv_stride] */
-    float *a;               /* [rows][q_stride] results of attention */
-    float *up, *gate;       /* [rows][up_stride] */
-    float *y;               /* [rows][hidden_stride] what is added to x */
-    uint8_t *prepared;      /* of all rows, for the widest product */
-    float *cos, *sin;       /* [depth][pairs] of rotaries that are given as frequencies */
-    uint32_t *all, *wanted; /* [rows] indices: all of them, and those with outputs */
-    native_tile *tiles;     /* [rows] */
-    native_own *own;        /* [threads] */
+    float *x, *h;              /* [rows][hidden_stride] the residual stream; rows made ready */
+    float *qkv;                /* [rows][qkv_stride] */
+    float *a;                  /* [rows][q_stride] results of attention */
+    float *up, *gate;          /* [rows][up_stride] */
+    float *y;                  /* [rows][hidden_stride] what is added to x */
+    uint8_t *prepared;         /* of all rows, for the widest product */
+    float *cos, *sin;          /* [depth][pairs] of rotaries that are given as frequencies */
+    uint32_t *all, *wanted;    /* [rows] indices: all of them, and those with outputs */
+    native_tile *tiles;        /* [rows] */
+    native_own *own;           /* [threads] */
+    struct native_part *parts; /* [threads] of a pass that members do apart */
+    uint32_t *bounds;          /* [threads + 1] of their rows */
     size_t hidden_stride, qkv_stride, q_stride, up_stride;
 } native_state;
+
+/* A part of a pass: neighbouring rows, in the buffers of their places. Where no row descends from
+ * one of another part, each member does its own without waiting for the others. */
+typedef struct native_part {
+    native_state s;
+    kvf_pass pass;
+    kvf_pass_outputs out;
+    uint32_t n_wanted, n_tiles, n_wanted_tiles;
+} native_part;
 
 kvf_status kvf_native_forward(void *state, const kvf_pass *pass, const kvf_pass_outputs *out,
                               kvf_error *err);

@@ -8,6 +8,29 @@
 #include <math.h>
 #include <string.h>
 
+/* ---- both instruction sets have these -------------------------------------------------------- */
+
+/* y[c][r] = s * x[r][c] of eight by eight */
+static inline void turn_8x8(const float *x, size_t x_step, float s, float *y, size_t y_step)
+{
+    __m256 a[8], b[8];
+    for (int i = 0; i < 8; i++)
+        a[i] = _mm256_mul_ps(_mm256_loadu_ps(x + i * x_step), _mm256_set1_ps(s));
+    for (int i = 0; i < 8; i += 2) { /* pairs of rows: columns 0 1 4 5, 2 3 6 7 */
+        b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) /* fours of rows: columns 0 4, 1 5, 2 6, 3 7 */
+        for (int j = 0; j < 2; j++) {
+            a[i + 2 * j] = _mm256_shuffle_ps(b[i + j], b[i + j + 2], 0x44);
+            a[i + 2 * j + 1] = _mm256_shuffle_ps(b[i + j], b[i + j + 2], 0xee);
+        }
+    for (int j = 0; j < 4; j++) {
+        _mm256_storeu_ps(y + j * y_step, _mm256_permute2f128_ps(a[j], a[j + 4], 0x20));
+        _mm256_storeu_ps(y + (j + 4) * y_step, _mm256_permute2f128_ps(a[j], a[j + 4], 0x31));
+    }
+}
+
 /* ---- functions of one vector ----------------------------------------------------------------- */
 
 /* e^x = 2^n e^r, n whole, |r| <= ln 2 / 2; e^r by a polynomial whose relative error is below 4e-9
@@ -48,7 +71,7 @@ static inline vf vf_exp2_below_1(vf x)
 
 static inline vf vf_sigmoid(vf x)
 {
-    vf e = vf_exp(vf_sub(vf_set(0.0f), vf_abs(x))); /* never overflows */
+    vf e = vf_exp2_below_1(vf_mul(vf_abs(x), vf_set(-1.44269504f)));
     vf y = vf_div(vf_set(1.0f), vf_add(vf_set(1.0f), e));
     return vf_if_less(x, vf_set(0.0f), vf_mul(e, y), y);
 }
@@ -97,9 +120,9 @@ static inline vf vf_act(kvf_act act, vf x)
         return vf_fma(half, vf_erf(vf_mul(x, vf_set(0.70710678f))), half);
     }
     case KVF_ACT_GELU_TANH: {
-        vf half = vf_mul(x, vf_set(0.5f));
-        vf u = vf_mul(x, vf_fma(vf_mul(x, x), vf_set(0.0356774081f), vf_set(0.7978845608f)));
-        return vf_fma(half, vf_tanh(u), half);
+        /* x (1 + tanh u) / 2 is x sigmoid(2 u) */
+        vf u2 = vf_mul(x, vf_fma(vf_mul(x, x), vf_set(0.0713548163f), vf_set(1.5957691216f)));
+        return vf_mul(x, vf_sigmoid(u2));
     }
     case KVF_ACT_RELU: return vf_max(vf_set(0.0f), x);
     case KVF_ACT_SILU: return vf_mul(x, vf_sigmoid(x));
@@ -195,6 +218,25 @@ static uint32_t side_lanes(uint32_t kv_heads, uint32_t head_dim)
     return 1;
 }
 
+/* y[c][r] = s * x[r][c], of any size; rows of x and y are x_step and y_step apart. The heads of a
+ * bundle are turned so when they are stored, asked and answered. */
+static void turn(const float *x, size_t x_step, float s, float *y, size_t y_step, uint32_t rows,
+                 uint32_t columns)
+{
+    for (uint32_t r = 0; r < rows; r += 8)
+        for (uint32_t c = 0; c < columns; c += 8) {
+            const float *from = x + r * x_step + c;
+            float *to = y + c * y_step + r;
+            if (rows - r >= 8 && columns - c >= 8) {
+                turn_8x8(from, x_step, s, to, y_step);
+                continue;
+            }
+            for (uint32_t i = 0; i < 8 && r + i < rows; i++)
+                for (uint32_t j = 0; j < 8 && c + j < columns; j++)
+                    to[j * y_step + i] = s * from[i * x_step + j];
+        }
+}
+
 static void store_f32_lanes(const float *x, void *row, uint32_t bundles, uint32_t side,
                             uint32_t head_dim)
 {
@@ -205,8 +247,7 @@ static void store_f32_lanes(const float *x, void *row, uint32_t bundles, uint32_
         return;
     }
     for (uint32_t b = 0; b < bundles; b++, x += size, y += size)
-        for (uint32_t h = 0; h < side; h++)
-            for (uint32_t d = 0; d < head_dim; d++) y[d * side + h] = x[h * head_dim + d];
+        turn(x, head_dim, 1.0f, y, side, side, head_dim);
 }
 
 static void store_bf16_lanes(const float *x, void *row, uint32_t bundles, uint32_t side,
@@ -247,8 +288,7 @@ static void attend_begin_lanes(float *state, const float *q, size_t step, float 
         scale_lanes(q, scale, to, head_dim);
         return;
     }
-    for (uint32_t h = 0; h < side; h++)
-        for (uint32_t d = 0; d < head_dim; d++) to[d * side + h] = scale * q[h * step + d];
+    turn(q, step, scale, to, side, side, head_dim);
 }
 
 static void attend_end_lanes(const float *state, float *y, size_t step, uint32_t side,
@@ -264,8 +304,7 @@ static void attend_end_lanes(const float *state, float *y, size_t step, uint32_t
         else
             vf_store(bundle + i, a);
     }
-    for (uint32_t h = 0; side > 1 && h < side; h++)
-        for (uint32_t d = 0; d < head_dim; d++) y[h * step + d] = bundle[d * side + h];
+    if (side > 1) turn(bundle, side, 1.0f, y, step, head_dim, side);
 }
 
 /* The scores of a block become weights 2^(s - m'), and m and l move on. Returns 2^(m - m'), by

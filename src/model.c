@@ -449,7 +449,9 @@ static kvf_status start_engine(kvf_model *m, kvf_error *err)
     if (status) return status;
     m->ops = ops;
     m->info.engine = ops->name;
-    if (!strcmp(ops->name, "ort")) m->info.caches = m->contract.cache != KVF_CACHE_NONE;
+    bool ort = !strcmp(ops->name, "ort");
+    if (ort) m->info.caches = m->contract.cache != KVF_CACHE_NONE;
+    m->branches = !ort || m->info.caches || m->contract.tree;
     return ops->load(&m->engine, m, err);
 }
 

@@ -78,8 +78,9 @@ struct kvf_model {
     kvf_onnx *policy_head, *value_head; /* further files, or NULL */
     kvf_plan *plan;                     /* if it lifted, else NULL */
     const kvf_engine_ops *ops;          /* NULL: engine "none" */
-    void *engine;                       /* the model's state in that engine */
-    kvf_model_options options;          /* its strings are copies */
+    bool branches; /* a pass may have several rows after one, also where nothing is kept */
+    void *engine;  /* the model's state in that engine */
+    kvf_model_options options; /* its strings are copies */
     char why[256];
     kvf_port *ports;   /* [n_inputs + n_outputs] what kvf_model_input and _output show */
     kvf_count *opsets; /* [n_opsets] what kvf_model_opset shows */

@@ -6,15 +6,15 @@
  * branch copies the list up to its parent, from a row that has it; only the first row on a path
  * walks the path.
  *
- * Without cache a path is a chain from the root in slots of its own, which nobody reads after the
- * pass. Several paths run in one pass where they fit; they never share a row. A path longer than
- * a pass takes several, one behind the other. */
+ * Without cache a path begins at the root in slots which nobody reads after the pass. Several paths
+ * run in one pass where they fit, and share their beginnings there, unless the model's graph takes
+ * chains only. A path longer than a pass takes several, one behind the other. */
 #include "tree.h"
 
 #include <string.h>
 
 /* pass.mark without cache; all COVER_NO between calls. */
-enum { COVER_NO = 0, COVERED = 1, WRITTEN = 2 };
+enum { COVER_NO = 0, COVERED = 1, WRITTEN = 2 /* and more: in row mark - WRITTEN */ };
 
 static kvf_row *push_row(kvf_tree *t, uint32_t node, const kvf_outputs *out)
 {
@@ -150,30 +150,61 @@ void kvf_pass_uncover(kvf_tree *t, uint32_t node)
         mark[i] = COVER_NO;
 }
 
+/* How much of the path of that length the pass being built has already; *row is its last row. */
+static uint32_t rows_there(const kvf_tree *t, uint32_t length, uint32_t *row)
+{
+    const kvf_pass_buffers *p = &t->pass;
+    if (!t->model->branches || length > t->limits.rows) return 0;
+    for (uint32_t at = length; at > 0; at--) {
+        uint32_t node = p->path[at - 1];
+        *row = p->mark[node] - WRITTEN; /* huge if it has none */
+        if (*row < p->n_rows && p->row_node[*row] == node) return at;
+    }
+    return 0;
+}
+
+/* A list of runs: the first `at` slots that a row sees, and `length` more of its own. */
+static void list_path(kvf_pass_buffers *p, const kvf_row *from, uint32_t at, kvf_run own)
+{
+    for (uint32_t i = 0; at; i++) {
+        kvf_run run = p->runs[from->first_run + i];
+        if (run.count > at) run.count = at;
+        p->runs[p->n_runs++] = run;
+        at -= run.count;
+    }
+    p->runs[p->n_runs++] = own;
+}
+
 kvf_status kvf_pass_add_path(kvf_tree *t, uint32_t node, const kvf_outputs *out, kvf_error *err)
 {
     kvf_pass_buffers *p = &t->pass;
-    uint32_t length = t->nodes[node].depth;
+    uint32_t length = t->nodes[node].depth, last = 0;
     for (uint32_t i = node, at = length; at-- > 0; i = t->nodes[i].parent) p->path[at] = i;
-    if (p->n_rows && length > t->limits.rows - p->n_rows) {
+    uint32_t there = rows_there(t, length, &last);
+    uint32_t runs = p->n_runs + 1 + (there ? p->rows[last].n_runs : 0);
+    if (p->n_rows && (length - there > t->limits.rows - p->n_rows || runs > p->max_runs)) {
         kvf_status status = kvf_pass_run(t, false, err);
         if (status) return status;
+        there = 0;
     }
-    uint32_t base = p->n_rows;
-    for (uint32_t at = 0; at < length; at++) {
+    uint32_t base = p->n_rows, list = p->n_runs;
+    for (uint32_t at = there; at < length; at++) {
         if (p->n_rows == t->limits.rows) { /* longer than a pass: the rest reads these rows */
             kvf_status status = kvf_pass_run(t, true, err);
             if (status) return status;
+            list = 0;
         }
-        bool first = at == 0 || p->n_rows == 0;
-        if (first) p->runs[p->n_runs++] = (kvf_run){.first = base, .count = length};
+        bool first = at == there || p->n_rows == 0;
+        if (first)
+            list_path(p, there ? &p->rows[last] : NULL, there,
+                      (kvf_run){.first = base, .count = length - there});
         uint32_t i = p->path[at];
-        kvf_row *row = push_row(t, i, p->mark[i] == WRITTEN ? NULL : out);
-        row->slot = base + at;
-        row->parent = first ? -1 : (int32_t)p->n_rows - 2;
-        row->first_run = p->n_runs - 1;
-        row->n_runs = 1;
-        p->mark[i] = WRITTEN;
+        kvf_row *row = push_row(t, i, p->mark[i] >= WRITTEN ? NULL : out);
+        row->slot = base + at - there;
+        row->parent = !first ? (int32_t)p->n_rows - 2 : there ? (int32_t)last : -1;
+        row->first_run = list;
+        row->n_runs = p->n_runs - list;
+        p->mark[i] = WRITTEN + p->n_rows - 1;
     }
     /* The slots of a long path are not those of its last rows: nothing may share its last pass. */
     return length > t->limits.rows ? kvf_pass_run(t, false, err) : KVF_OK;

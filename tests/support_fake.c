@@ -179,4 +179,5 @@ void fake_model_init(fake_model *m, uint32_t vocab, uint32_t context)
                                      .weight_bytes = 1000,
                                      .engine = "fake",
                                      .caches = true};
+    m->model.branches = true;
 }

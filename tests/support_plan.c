@@ -200,6 +200,7 @@ kvf_model *test_model_create(const test_shape *shape, uint64_t seed,
                                .threads = m->options.threads ? m->options.threads : 1};
     for (int h = 0; h < KVF_HEADS; h++) m->info.width[h] = m->plan->head[h].width;
     m->ops = &kvf_engine_native;
+    m->branches = true;
     if (m->ops->load(&m->engine, m, err)) {
         test_model_free(m);
         return NULL;

@@ -612,18 +612,22 @@ static void without_cache_only_wanted_paths_run(void **state)
     kvf_entry next = {11, -1, nodes[9], KVF_WANT(KVF_LOGITS)};
     eval(t, &next, 1, nodes, &out);
     assert_int_equal(model.rows, 11);
-    /* Ancestors are on the path of the last one, branches have paths of their own, in one pass. */
+    /* Ancestors are on the path of the last one; branches share it, or have paths of their own. */
     kvf_entry batch[] = {{0, -1, KVF_ROOT, 0},
                          {1, 0, 0, KVF_WANT(KVF_LOGITS)},
                          {5, 1, 0, KVF_WANT(KVF_LOGITS)},
                          {6, 1, 0, KVF_WANT(KVF_LOGITS)},
                          {7, 1, 0, 0}};
-    eval(t, batch, 5, nodes, &out);
-    assert_int_equal(model.rows, 11 + 3 + 3);
-    assert_int_equal(model.passes, 2);
-    const int32_t path[] = {0, 1, 6};
-    compare_logits(path, 2, logits);
-    compare_logits(path, 3, logits + 2 * VOCAB);
+    for (int chains = 0; chains < 2; chains++) {
+        model.model.branches = !chains;
+        uint64_t rows = model.rows, passes = model.passes;
+        eval(t, batch, 5, nodes, &out);
+        assert_int_equal(model.rows - rows, chains ? 3 + 3 : 3 + 1);
+        assert_int_equal(model.passes - passes, 1);
+        const int32_t path[] = {0, 1, 6};
+        compare_logits(path, 2, logits);
+        compare_logits(path, 3, logits + 2 * VOCAB);
+    }
     kvf_tree_destroy(t);
 }
 

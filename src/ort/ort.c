@@ -21,7 +21,7 @@ static uint32_t tokens_of(const kvf_ort *e, const kvf_limits *limits)
 static uint64_t input_bytes_of(const kvf_ort *e, const kvf_limits *limits)
 {
     uint64_t ids = 8 * (uint64_t)tokens_of(e, limits);
-    uint64_t mask = kvf_ort_extends(e) ? 4 * (uint64_t)limits->rows * limits->rows : 0;
+    uint64_t mask = e->contract->tree ? 4 * (uint64_t)limits->rows * limits->rows : 0;
     return ((ids > mask ? ids : mask) + 63) & ~(uint64_t)63;
 }
 
@@ -158,7 +158,9 @@ static kvf_status ort_forward(void *state, const kvf_pass *pass, const kvf_pass_
     kvf_ort_state *s = state;
     if (s->engine->contract->cache == KVF_CACHE_NONE)
         for (uint32_t i = 0; i < pass->n_rows; i++)
-            if (pass->rows[i].position && pass->rows[i].parent != (int32_t)i - 1)
+            if (pass->rows[i].position &&
+                (s->engine->contract->tree ? pass->rows[i].parent < 0
+                                           : pass->rows[i].parent != (int32_t)i - 1))
                 return kvf_fail(err, KVF_ERR_ENGINE,
                                 "row %u goes on from elsewhere, but a graph without a past can "
                                 "only run whole paths",

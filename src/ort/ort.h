@@ -80,6 +80,7 @@ kvf_status kvf_ort_check_causal(kvf_ort *e, kvf_error *err);
 typedef struct kvf_ort_unit {
     uint32_t first, n; /* rows: order[first ...] */
     uint32_t past;     /* rows of K and V before them */
+    uint32_t prefix;   /* of a graph with prefix and tree, but no past: rows that are prefix */
     uint32_t level;    /* 0, or 1 + that of the unit that they go on from */
     uint32_t parent;   /* slot of the last row of the past; only to find units over one past */
     bool done;

@@ -4,7 +4,8 @@
  * of row i. A chain is one unit and one run, in which the graph itself gives each row its place
  * behind the one before. A branch that goes on from the middle of a chain is a unit of the next
  * level: it runs when the rows that it needs are in the store. A graph with the tree contract
- * takes all rows over one past as one unit, whatever their tree.
+ * takes all rows over one past as one unit, whatever their tree; without a past, all below one
+ * child of the root, of which the first rows, up to where it branches, are its prefix.
  *
  * Units of one level run together if the graph can take them side by side: equal numbers of new
  * rows over pasts of equal length, or, in place, one new row each over pasts of any length. */
@@ -62,9 +63,10 @@ static uint32_t unit_over(kvf_ort_plan *plan, uint32_t past, uint32_t parent, ui
     return plan->n_units - 1;
 }
 
-static uint32_t tree_unit_of(kvf_ort_plan *plan, const kvf_pass *pass, uint32_t i)
+static uint32_t tree_unit_of(kvf_ort_plan *plan, const kvf_ort *e, const kvf_pass *pass, uint32_t i)
 {
     const kvf_row *row = &pass->rows[i];
+    if (!kvf_ort_extends(e) && row->parent >= 0) return plan->unit_of[row->parent];
     if (row->position == 0) return unit_over(plan, 0, 0, 0); /* always one of its own */
     if (row->parent < 0)
         return unit_over(plan, row->position, slot_at(pass, row, row->position - 1), 0);
@@ -73,10 +75,22 @@ static uint32_t tree_unit_of(kvf_ort_plan *plan, const kvf_pass *pass, uint32_t 
     return plan->unit_of[row->parent];
 }
 
-static void plan_trees(kvf_ort_plan *plan, const kvf_pass *pass)
+/* Rows of a unit without a past that are its prefix: a chain from the root that all others go on
+ * from. The last row of all is evaluated in any case. */
+static uint32_t prefix_of(const kvf_ort_plan *plan, const kvf_pass *pass, const kvf_ort_unit *u)
+{
+    uint32_t prefix = u->n - 1;
+    for (uint32_t i = 1; i < u->n; i++) {
+        uint32_t parent = plan->place[pass->rows[plan->order[u->first + i]].parent];
+        if (parent + 1 != i && parent + 1 < prefix) prefix = parent + 1;
+    }
+    return prefix;
+}
+
+static void plan_trees(kvf_ort_plan *plan, const kvf_ort *e, const kvf_pass *pass)
 {
     for (uint32_t i = 0; i < pass->n_rows; i++) {
-        plan->unit_of[i] = tree_unit_of(plan, pass, i);
+        plan->unit_of[i] = tree_unit_of(plan, e, pass, i);
         plan->units[plan->unit_of[i]].n++;
     }
     uint32_t at = 0;
@@ -90,14 +104,16 @@ static void plan_trees(kvf_ort_plan *plan, const kvf_pass *pass)
         plan->place[i] = u->n;
         plan->order[u->first + u->n++] = i;
     }
+    for (uint32_t i = 0; i < plan->n_units && !kvf_ort_extends(e); i++)
+        plan->units[i].prefix = prefix_of(plan, pass, &plan->units[i]);
 }
 
 void kvf_ort_plan_pass(kvf_ort_plan *plan, const kvf_ort *e, const kvf_pass *pass)
 {
     plan->n_units = plan->levels = 0;
     plan->last_only = e->last_only;
-    if (kvf_ort_extends(e))
-        plan_trees(plan, pass);
+    if (e->contract->tree)
+        plan_trees(plan, e, pass);
     else
         plan_chains(plan, e, pass);
 }
@@ -107,7 +123,7 @@ void kvf_ort_plan_pass(kvf_ort_plan *plan, const kvf_ort *e, const kvf_pass *pas
 static bool side_by_side(const kvf_ort *e, const kvf_pass *pass, const kvf_ort_plan *plan,
                          const kvf_ort_unit *a, const kvf_ort_unit *b)
 {
-    if (a->n != b->n || e->alone || !e->batches) return false;
+    if (a->n != b->n || a->prefix != b->prefix || e->alone || !e->batches) return false;
     bool cached = a->past || b->past;
     if (e->contract->cache == KVF_CACHE_SHARED && cached) return a->n == 1;
     if (kvf_ort_extends(e) && !cached) /* see run.c: those that are stored run once only */
@@ -120,7 +136,7 @@ static bool fits(const kvf_ort_plan *plan, const kvf_ort *e, uint64_t n_units, u
                  uint32_t n)
 {
     uint64_t length = e->fixed_length ? e->fixed_length : past + n + (kvf_ort_extends(e) && !past);
-    uint64_t mask = kvf_ort_extends(e) ? (uint64_t)n * n : 1;
+    uint64_t mask = e->contract->tree ? (uint64_t)n * n : 1;
     return n_units * length <= plan->tokens && n_units * mask <= (uint64_t)plan->rows * plan->rows;
 }
 

@@ -87,19 +87,22 @@ static void put_attention_mask(const kvf_ort_batch *batch, void *data, kvf_type 
             put(data, type, (uint64_t)i * width + t, t < batch->units[i]->past + batch->n);
 }
 
-/* Each row sees what its parent sees, and itself; children of the root: see above. */
+/* Each evaluated row sees the prefix or past, what its parent sees of the others, and itself;
+ * children of the root: see above. */
 static void put_tree_mask(const kvf_ort_state *s, const kvf_ort_batch *batch, const kvf_pass *pass,
                           float *mask)
 {
-    uint32_t n = batch->n;
+    uint32_t prefix = batch->units[0]->prefix, n = batch->n - prefix;
     memset(mask, 0, (size_t)batch->n_units * n * n * sizeof *mask);
     for (uint32_t i = 0; i < batch->n_units && !batch->first; i++)
         for (uint32_t j = 0; j < n; j++) {
             float *own = mask + ((size_t)i * n + j) * n;
-            int32_t parent = row_of(s, batch, pass, i, j)->parent;
-            bool inside = parent >= 0 && s->plan.unit_of[parent] ==
-                                             s->plan.unit_of[s->plan.order[batch->units[i]->first]];
-            if (inside) memcpy(own, mask + ((size_t)i * n + s->plan.place[parent]) * n, j * 4);
+            int32_t parent = row_of(s, batch, pass, i, prefix + j)->parent;
+            bool inside =
+                parent >= 0 && s->plan.place[parent] >= prefix &&
+                s->plan.unit_of[parent] == s->plan.unit_of[s->plan.order[batch->units[i]->first]];
+            if (inside)
+                memcpy(own, mask + ((size_t)i * n + s->plan.place[parent] - prefix) * n, j * 4);
             own[j] = 1;
         }
 }
@@ -129,8 +132,7 @@ static dims fill_input(const kvf_ort_state *s, const kvf_ort_batch *batch, const
                        kvf_role role, kvf_type type, void *data)
 {
     uint32_t b = batch->n_units, n = batch->n;
-    /* Without a past the tree contract has one evaluated row behind a prefix. */
-    uint32_t prefix = s->engine->contract->tree && !kvf_ort_extends(s->engine) ? n - 1 : 0;
+    uint32_t prefix = batch->units[0]->prefix;
     uint32_t width = s->engine->wide_mask ? batch->length : batch->past + n;
     switch (role) {
     case KVF_ROLE_INPUT_IDS: put_tokens(s, batch, pass, data, type, 0, n); return (dims){{b, n}, 2};
@@ -141,10 +143,7 @@ static dims fill_input(const kvf_ort_state *s, const kvf_ort_batch *batch, const
         put_tokens(s, batch, pass, data, type, prefix, n - prefix);
         return (dims){{b, n - prefix}, 2};
     case KVF_ROLE_EVALUATED_MASK:
-        if (prefix + 1 == n)
-            for (uint32_t i = 0; i < b; i++) put(data, type, i, !batch->first);
-        else
-            put_tree_mask(s, batch, pass, data);
+        put_tree_mask(s, batch, pass, data);
         return (dims){{b, n - prefix, n - prefix}, 3};
     case KVF_ROLE_POSITION_IDS:
         for (uint32_t i = 0; i < b * n; i++)

@@ -28,6 +28,9 @@ if [ -x build/trigo ] && build/trigo analyze --help >/dev/null 2>&1; then
 r = json.load(sys.stdin)
 best = sorted(r["children"], key=lambda c: -c["N"])[:3]
 print("chosen", r["chosen"], "value %.3f" % r["root"]["value"], "visits", {c["move"]: c["N"] for c in best}, "%.1f ms" % r["ms"])'
+    echo
+    echo "== The same on the engines, without and with cache (README has the whole table)"
+    build/trigo bench --search --models models/trigo --board 5x5 --sims 50 --repeat 1
 fi
 echo
 echo "The report is demo/report.html."

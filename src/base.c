@@ -125,11 +125,13 @@ void kvf_free(void *p)
 
 /* From this size on memory is mapped, so that it can lie on huge pages: rows of a cache and
  * packed weights are read at random or streamed, and 4 KiB pages cost both misses of the TLB. */
-enum { MAPPED_FROM = 1 << 20, HUGE_PAGE = 2 << 20 };
+enum { MAPPED_FROM = 1 << 20, HUGE_PAGE = 2 << 20, SMALL_PAGE = 1 << 16 /* or smaller */ };
 
+/* The short end of something long is not worth a huge page. */
 static size_t mapped_size(size_t bytes)
 {
-    return (bytes + HUGE_PAGE - 1) & ~(size_t)(HUGE_PAGE - 1);
+    size_t page = bytes > HUGE_PAGE && bytes % HUGE_PAGE < HUGE_PAGE / 2 ? SMALL_PAGE : HUGE_PAGE;
+    return (bytes + page - 1) & ~(page - 1);
 }
 
 void *kvf_pages(size_t bytes)

@@ -338,7 +338,7 @@ TILE void walk(const kvf_product *p, const product_kind kind, const tile_set *ti
         size_t n = p->rows - row < ROW_BLOCK ? p->rows - row : ROW_BLOCK;
         size_t count = (n + tallest - 1) / tallest, high = (n + count - 1) / count;
         int widest = 4, log;
-        while (!tiles->of[high][widest]) widest--;
+        while (widest && !tiles->of[high][widest]) widest--;
         bool blocks = count > 1 || 1 << widest < PANEL_VECS;
         size_t block = blocks ? PANEL_BLOCK / step_bytes(kind, p->w) : steps;
         for (uint32_t v = first * PANEL_VECS; v < end * PANEL_VECS; v += 1u << log) {

@@ -42,7 +42,7 @@ enum { TRIGO_PLAYER_SIMS = 100 }; /* unless it is said otherwise */
     "                     (default 0: the most visited one)\n"                                        \
     "  temperature-plies=N  do so only in the first N plies of a game\n"                              \
     "  c-puct=C           how much the search explores (default 1)\n"                                 \
-    "  batch=N            questions that the search puts together (default 8)\n"                      \
+    "  batch=N            questions that the search puts together (default 4)\n"                      \
     "  noise=ALPHA        mix Dirichlet noise into the priors of the position\n"                      \
     "  noise-share=S      that much of it (default 0.25)\n"                                           \
     "  set, engine, device, precision, cpu, threads, cache-tokens, no-cache\n"                        \

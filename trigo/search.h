@@ -47,7 +47,7 @@ typedef struct trigo_search_options {
                               expanded, but counted again */
 } trigo_search_options;
 
-enum { TRIGO_SEARCH_BATCH = 8 }; /* docs/trigo.md has the figures */
+enum { TRIGO_SEARCH_BATCH = 4 }; /* docs/trigo.md has the figures */
 
 #define TRIGO_SEARCH_DEFAULTS                                                                      \
     ((trigo_search_options){.c_puct = 1,                                                           \

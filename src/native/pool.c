@@ -13,7 +13,7 @@
  * will be here within microseconds, unless they have lost their processor; between passes the
  * caller samples a token or walks a search tree. A worker that sleeps is waited for so long; on a
  * busy machine it may take milliseconds, and then the caller is sooner done alone. */
-enum { BARRIER_SPINS = 2000, IDLE_SPINS = 500, JOIN_SPINS = 3000, MOST_ALONE = 255 };
+enum { BARRIER_SPINS = 2000, IDLE_SPINS = 4000, JOIN_SPINS = 3000, MOST_ALONE = 255 };
 
 struct kvf_pool {
     uint32_t threads;
@@ -230,8 +230,8 @@ void kvf_pool_be_patient(kvf_pool *p)
     p->patient = true;
 }
 
-/* Run a job together, if the workers come. Whoever had to wait longer than it worked does some of
- * the next alone, and more if that does not help. */
+/* Run a job together, if the workers come. Whoever had to wait much longer than it worked does some
+ * of the next alone, and more if that does not help. */
 static bool run_together(kvf_pool *p, void (*job)(void *arg, const kvf_member *me), void *arg)
 {
     if (p->alone && !p->patient) {
@@ -248,7 +248,7 @@ static bool run_together(kvf_pool *p, void (*job)(void *arg, const kvf_member *m
         job(arg, &me);
         kvf_meet(&me);
     }
-    if (!came || p->waited > (kvf_now() - start) / 2) {
+    if (!came || p->waited > (kvf_now() - start) * 0.7) {
         p->alone = p->alone_next;
         if (p->alone_next < MOST_ALONE) p->alone_next = 2 * p->alone_next + 1;
     } else {

@@ -154,7 +154,7 @@ static void draw_path(uint32_t heads, uint32_t head_dim, kvf_rng *rng)
 /* A shape of attention, and how much of it one call takes. */
 typedef struct shape {
     uint32_t heads, head_dim, group, length;
-    bool bf16, apart; /* apart: a bundle at a time */
+    bool bf16, apart; /* apart: a bundle and a row at a time */
 } shape;
 
 /* The cache of one table, NaNs behind it. */
@@ -196,12 +196,21 @@ static void attend_path(const kvf_vector *v, const shape *s, float *result)
                         .side = side,
                         .bundles = n,
                         .group = group,
-                        .rows = ROWS,
-                        .state = state};
+                        .rows = s->apart ? 1 : ROWS};
         for (uint32_t p = 0; p < s->length; p += KVF_BLOCK) {
-            a.slots = path.slots + p;
-            a.n = s->length - p < KVF_BLOCK ? s->length - p : KVF_BLOCK;
-            v->attend[s->bf16](&a);
+            const uint32_t *slots[ROWS];
+            uint32_t ends[ROWS];
+            for (uint32_t r = 0; r < ROWS; r++) { /* each a few positions shorter than the last */
+                uint32_t left = s->length - p, less = r * (s->length % 3);
+                slots[r] = path.slots + p;
+                ends[r] = left >= KVF_BLOCK ? KVF_BLOCK : left > less ? left - less : 1;
+            }
+            for (uint32_t r = 0; r < ROWS; r += a.rows) {
+                a.slots = slots + r;
+                a.n = ends + r;
+                a.state = state + r;
+                v->attend[s->bf16](&a);
+            }
         }
         for (int r = 0; r < ROWS; r++)
             for (uint32_t i = 0; i < n * group; i++)
@@ -214,7 +223,7 @@ static void attend_path(const kvf_vector *v, const shape *s, float *result)
 }
 
 /* Paths of many lengths, all widths of heads and all bundles, close to the plain table; and the
- * same bits however many bundles one call takes. */
+ * same bits however many bundles and rows one call takes. */
 static void attention(void **unused)
 {
     (void)unused;

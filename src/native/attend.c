@@ -76,49 +76,88 @@ static size_t head_of(const native_engine *e, uint32_t i, uint32_t group)
     return ((size_t)(i / group) * e->side * group + i % group) * e->plan->head_dim;
 }
 
-/* One bundle of a block, its rows copied side by side: in the cache they may be far apart, and where
- * they are a power of two apart they would drive each other out of the first cache. */
-static kvf_attend copied(const native_engine *e, const kvf_attend *from, uint32_t bundle,
-                         uint8_t *block)
+/* One bundle of a block, its rows copied side by side: among other bundles they are far apart, and
+ * where they are a power of two apart they would drive each other out of the first cache. */
+static void copy_block(const native_engine *e, const kvf_attend *from, const uint32_t *slots,
+                       uint32_t bundle, kvf_attend *to, uint8_t *block)
+{
+    const size_t width = (size_t)e->side * e->plan->head_dim, element = e->bf16_cache ? 2 : 4,
+                 bytes = width * element;
+    uint8_t *k = block, *v = block + KVF_BLOCK * bytes;
+    for (uint32_t i = 0; i < KVF_BLOCK; i++) {
+        size_t at = (slots[i] * from->stride + bundle * width) * element;
+        memcpy(k + i * bytes, (const uint8_t *)from->k + at, bytes);
+        memcpy(v + i * bytes, (const uint8_t *)from->v + at, bytes);
+    }
+    to->k = k;
+    to->v = v;
+    to->stride = width;
+    to->bundles = 1;
+}
+
+/* The blocks that all rows of a tile see. */
+static void attend_together(const native_engine *e, const kvf_attend *a, const native_tile *tile,
+                            const kvf_run *runs, uint8_t *block)
 {
     static const uint32_t in_order[KVF_BLOCK] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
                                                  11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
                                                  22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
-    const size_t width = (size_t)e->side * e->plan->head_dim, element = e->bf16_cache ? 2 : 4,
-                 bytes = width * element;
-    kvf_attend a = *from;
-    uint8_t *k = block, *v = block + KVF_BLOCK * bytes;
-    for (uint32_t i = 0; i < KVF_BLOCK; i++) {
-        size_t at = (from->slots[i] * from->stride + bundle * width) * element;
-        memcpy(k + i * bytes, (const uint8_t *)from->k + at, bytes);
-        memcpy(v + i * bytes, (const uint8_t *)from->v + at, bytes);
-    }
-    a.k = k;
-    a.v = v;
-    a.stride = width;
-    a.slots = in_order;
-    a.bundles = 1;
-    return a;
-}
-
-/* The blocks that all rows of a tile see. */
-static cursor attend_together(const native_engine *e, kvf_attend *a, const native_tile *tile,
-                              const kvf_run *runs, uint32_t *slots, uint8_t *block)
-{
-    cursor c = {.run = runs};
     const size_t size = e->vector->state_size(e->side, e->plan->head_dim);
+    const bool copies = tile->n >= MANY_ROWS && e->bundles > 1;
+    const uint32_t *all[TILE_ROWS];
+    uint32_t slots[KVF_BLOCK], whole[TILE_ROWS];
+    float *state[TILE_ROWS];
+    cursor c = {.run = runs};
+    kvf_attend together = *a;
+    together.rows = tile->n;
+    together.slots = all;
+    together.n = whole;
+    for (uint32_t r = 0; r < tile->n; r++) {
+        all[r] = copies ? in_order : slots;
+        whole[r] = KVF_BLOCK;
+    }
     for (uint32_t b = 0; b < tile->blocks; b++) {
         take(&c, slots, KVF_BLOCK);
-        for (uint32_t i = 0; i < a->bundles && tile->n >= MANY_ROWS; i++) {
-            float *state[TILE_ROWS];
+        for (uint32_t i = 0; i < a->bundles && copies; i++) {
             for (uint32_t r = 0; r < tile->n; r++) state[r] = a->state[r] + i * a->group * size;
-            kvf_attend one = copied(e, a, i, block);
-            one.state = state;
-            e->vector->attend[e->bf16_cache](&one);
+            copy_block(e, a, slots, i, &together, block);
+            together.state = state;
+            e->vector->attend[e->bf16_cache](&together);
         }
-        if (tile->n < MANY_ROWS) e->vector->attend[e->bf16_cache](a);
+        if (!copies) e->vector->attend[e->bf16_cache](&together);
     }
-    return c;
+}
+
+/* What rows of a tile see behind that, each along its own path, block by block. */
+static void attend_apart(const native_engine *e, kvf_attend *a, const native_tile *tile,
+                         const kvf_pass *pass, const uint32_t *rows)
+{
+    uint32_t slots[TILE_ROWS][KVF_BLOCK], n[TILE_ROWS], depth = tile->blocks * KVF_BLOCK;
+    const uint32_t *of_row[TILE_ROWS];
+    float *const *all = a->state, *state[TILE_ROWS];
+    cursor at[TILE_ROWS];
+    for (uint32_t r = 0; r < tile->n; r++) {
+        const kvf_row *row = &pass->rows[rows[r]];
+        if (row->position >= depth) at[r] = seek(pass->runs + row->first_run, depth);
+    }
+    a->slots = of_row;
+    a->n = n;
+    a->state = state;
+    for (;; depth += KVF_BLOCK) {
+        uint32_t k = a->rows = 0;
+        for (uint32_t r = 0; r < tile->n; r++) {
+            uint32_t end = pass->rows[rows[r]].position + 1;
+            if (end <= depth) continue;
+            n[k] = end - depth < KVF_BLOCK ? end - depth : KVF_BLOCK;
+            take(&at[r], slots[k], n[k]);
+            for (uint32_t i = n[k]; i < KVF_BLOCK; i++) slots[k][i] = slots[k][n[k] - 1];
+            of_row[k] = slots[k];
+            state[k++] = all[r];
+        }
+        if (k == 0) return;
+        a->rows = k;
+        e->vector->attend[e->bf16_cache](a);
+    }
 }
 
 void kvf_native_attend(const native_state *s, const kvf_pass *pass, const uint32_t *active,
@@ -130,7 +169,8 @@ void kvf_native_attend(const native_state *s, const kvf_pass *pass, const uint32
     const uint32_t head_dim = e->plan->head_dim, group = e->plan->heads / e->plan->kv_heads,
                    n = bundles.n * group;
     const size_t size = vector->state_size(e->side, head_dim), step = (size_t)group * head_dim,
-                 at = (size_t)bundles.first * e->side * head_dim;
+                 at = (size_t)bundles.first * e->side * head_dim,
+                 at_bytes = at * (e->bf16_cache ? 2 : 4);
     const uint32_t *rows = active + tile->first;
     float *state[TILE_ROWS];
     for (uint32_t r = 0; r < tile->n; r++) {
@@ -140,33 +180,17 @@ void kvf_native_attend(const native_state *s, const kvf_pass *pass, const uint32
             vector->attend_begin(state[r] + i * size, q + head_of(e, i, group), step,
                                  e->plan->layer[layer].scale, e->side, head_dim);
     }
-
-    uint32_t slots[KVF_BLOCK];
-    size_t at_bytes = at * (e->bf16_cache ? 2 : 4);
     kvf_attend a = {.k = native_rows(s, layer, 0) + at_bytes,
                     .v = native_rows(s, layer, 1) + at_bytes,
                     .stride = e->kv_dim,
-                    .slots = slots,
-                    .n = KVF_BLOCK,
                     .head_dim = head_dim,
                     .side = e->side,
                     .bundles = bundles.n,
                     .group = group,
-                    .rows = tile->n,
                     .state = state};
-    const kvf_run *runs = pass->runs + pass->rows[rows[0]].first_run;
-    const cursor together = attend_together(e, &a, tile, runs, slots, own->block);
-    a.rows = 1;
+    attend_together(e, &a, tile, pass->runs + pass->rows[rows[0]].first_run, own->block);
+    attend_apart(e, &a, tile, pass, rows);
     for (uint32_t r = 0; r < tile->n; r++) {
-        const kvf_row *row = &pass->rows[rows[r]];
-        uint32_t depth = tile->blocks * KVF_BLOCK, end = row->position + 1;
-        cursor alone = depth < end ? seek(pass->runs + row->first_run, depth) : together;
-        a.state = state + r;
-        for (; depth < end; depth += a.n) {
-            a.n = end - depth < KVF_BLOCK ? end - depth : KVF_BLOCK;
-            take(&alone, slots, a.n);
-            vector->attend[e->bf16_cache](&a);
-        }
         float *y = s->a + (tile->first + r) * s->q_stride + at * group;
         for (uint32_t i = 0; i < n; i++)
             vector->attend_end(state[r] + i * size, y + head_of(e, i, group), step, e->side,

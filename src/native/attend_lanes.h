@@ -2,54 +2,80 @@
  * vector_lanes.h with ELEMENT, LOAD, LOAD_N and NAME set. */
 
 /* Products of one query with the keys of LANES positions, lane by lane, each in one chain. */
-static inline void NAME(products)(vf sum[LANES], const float *q, const ELEMENT *const k[LANES],
-                                  size_t at, uint32_t head_dim)
+static inline void NAME(products)(vf sum[LANES], const float *q, const ELEMENT *k,
+                                  const size_t at[LANES], uint32_t head_dim)
 {
     uint32_t whole = head_dim / LANES * LANES;
     for (int j = 0; j < LANES; j++) sum[j] = vf_set(0.0f);
     for (uint32_t d = 0; d < whole; d += LANES) {
         vf x = vf_load(q + d);
 #pragma GCC unroll 16
-        for (int j = 0; j < LANES; j++) sum[j] = vf_fma(x, LOAD(k[j] + at + d), sum[j]);
+        for (int j = 0; j < LANES; j++) sum[j] = vf_fma(x, LOAD(k + at[j] + d), sum[j]);
     }
     if (whole == head_dim) return;
     vf x = vf_load_n(q + whole, head_dim - whole);
 #pragma GCC unroll 16
     for (int j = 0; j < LANES; j++)
-        sum[j] = vf_fma(x, LOAD_N(k[j] + at + whole, head_dim - whole), sum[j]);
+        sum[j] = vf_fma(x, LOAD_N(k + at[j] + whole, head_dim - whole), sum[j]);
 }
 
-/* `count` vectors of a = a * before + sum of weight * v. Each element is two chains, over even and
- * over odd positions of the block, so that the processor has enough to do at a time. */
+/* Positions p and p + 1 of some rows, which have them in common, for `count` vectors. */
 static inline __attribute__((always_inline)) void
-NAME(add)(const int count, const uint32_t side, float *a, vf before, const float *weights,
-          const ELEMENT *const *v, size_t at, uint32_t n)
+NAME(add_two)(const int rows, const int count, const uint32_t side, vf (*even)[4], vf (*odd)[4],
+              const vf_weights *weights, const ELEMENT *v, const size_t *at, uint32_t p)
 {
-    vf even[4], odd[4];
-    for (int i = 0; i < count; i++) even[i] = odd[i] = vf_set(0.0f);
-    for (uint32_t p = 0; p + 1 < n; p += 2) {
-        vf w0 = vf_spread(weights + p * side, side), w1 = vf_spread(weights + (p + 1) * side, side);
+    vf first[TOGETHER], second[TOGETHER];
+    for (int r = 0; r < rows; r++) {
+        first[r] = vf_spread(weights[r] + p * side, side);
+        second[r] = vf_spread(weights[r] + (p + 1) * side, side);
+    }
 #pragma GCC unroll 4
-        for (int i = 0; i < count; i++) {
-            even[i] = vf_fma(w0, LOAD(v[p] + at + i * LANES), even[i]);
-            odd[i] = vf_fma(w1, LOAD(v[p + 1] + at + i * LANES), odd[i]);
+    for (int i = 0; i < count; i++) {
+        vf x = LOAD(v + at[p] + i * LANES), y = LOAD(v + at[p + 1] + i * LANES);
+        if (rows > 1) x = vf_once(x), y = vf_once(y);
+#pragma GCC unroll 2
+        for (int r = 0; r < rows; r++) {
+            even[r][i] = vf_fma(first[r], x, even[r][i]);
+            odd[r][i] = vf_fma(second[r], y, odd[r][i]);
         }
     }
-    for (int i = 0; i < count; i++) {
-        if (n % 2)
-            even[i] = vf_fma(vf_spread(weights + (n - 1) * side, side),
-                             LOAD(v[n - 1] + at + i * LANES), even[i]);
-        vf_store(a + i * LANES, vf_fma(vf_load(a + i * LANES), before, vf_add(even[i], odd[i])));
+}
+
+/* `count` vectors of a = a * before + sum of weight * v, for some rows, which have their first
+ * `shared` positions in common, an even number. Each element is two chains, over even and over odd
+ * positions of the block, so that enough sums are under way. */
+static inline __attribute__((always_inline)) void
+NAME(add)(const int rows, const int count, const uint32_t side, float *const *a, size_t to,
+          const vf *before, const vf_weights *weights, const ELEMENT *v, const size_t *const *at,
+          const uint32_t *n, uint32_t shared)
+{
+    vf even[TOGETHER][4], odd[TOGETHER][4];
+    for (int r = 0; r < rows; r++)
+        for (int i = 0; i < count; i++) even[r][i] = odd[r][i] = vf_set(0.0f);
+    for (uint32_t p = 0; p < shared; p += 2)
+        NAME(add_two)(rows, count, side, even, odd, weights, v, at[0], p);
+#pragma GCC unroll 2
+    for (int r = 0; r < rows; r++) {
+        uint32_t p = shared;
+        for (; p + 1 < n[r]; p += 2)
+            NAME(add_two)(1, count, side, even + r, odd + r, weights + r, v, at[r], p);
+        for (int i = 0; i < count; i++) {
+            if (p < n[r])
+                even[r][i] = vf_fma(vf_spread(weights[r] + p * side, side),
+                                    LOAD(v + at[r][p] + i * LANES), even[r][i]);
+            float *y = a[r] + to + i * LANES;
+            vf_store(y, vf_fma(vf_load(y), before[r], vf_add(even[r][i], odd[r][i])));
+        }
     }
 }
 
 /* The same for one vector of one head of which the first `width` elements count. */
-static inline void NAME(add_some)(float *a, vf before, const float *weights,
-                                  const ELEMENT *const *v, size_t at, uint32_t n, uint32_t width)
+static inline void NAME(add_some)(float *a, vf before, const float *weights, const ELEMENT *v,
+                                  const size_t *at, uint32_t n, uint32_t width)
 {
     vf even = vf_set(0.0f), odd = even;
     for (uint32_t p = 0; p < n; p++) {
-        vf x = LOAD_N(v[p] + at, width);
+        vf x = LOAD_N(v + at[p], width);
         if (p % 2)
             odd = vf_fma(vf_set(weights[p]), x, odd);
         else
@@ -58,94 +84,140 @@ static inline void NAME(add_some)(float *a, vf before, const float *weights,
     vf_store(a, vf_fma(vf_load(a), before, vf_add(even, odd)));
 }
 
-static inline void NAME(head)(const kvf_attend *b, const ELEMENT *const *k, const ELEMENT *const *v,
-                              size_t at, float *state)
+/* A wide head of one row. */
+static inline void NAME(head)(uint32_t head_dim, const ELEMENT *k, const ELEMENT *v,
+                              const size_t *at, uint32_t n, float *state)
 {
-    const float *q = state + state_q(1, b->head_dim);
+    const float *q = state + state_q(1, head_dim);
     vf scores[KVF_BLOCK / LANES], sum[LANES];
-    float weights[KVF_BLOCK];
-    for (uint32_t p = 0; p < b->n; p += LANES) {
-        NAME(products)(sum, q, k + p, at, b->head_dim);
-        scores[p / LANES] = vf_first(b->n - p, vf_sums(sum), vf_set(-INFINITY));
+    vf_weights weights[1];
+    for (uint32_t p = 0; p < n; p += LANES) {
+        NAME(products)(sum, q, k, at + p, head_dim);
+        scores[p / LANES] = vf_first(n - p, vf_sums(sum), vf_set(-INFINITY));
     }
-    vf before = online_softmax(state, scores, b->n, weights);
+    vf before = online_softmax(state, scores, n, weights[0]);
     uint32_t d = 0;
-    for (; d + 4 * LANES <= b->head_dim; d += 4 * LANES)
-        NAME(add)(4, 1, state + STATE_A + d, before, weights, v, at + d, b->n);
-    for (; d < b->head_dim; d += LANES)
-        NAME(add_some)(state + STATE_A + d, before, weights, v, at + d, b->n, b->head_dim - d);
+    for (; d + 4 * LANES <= head_dim; d += 4 * LANES)
+        NAME(add)(1, 4, 1, &state, STATE_A + d, &before, weights, v + d, &at, &n, 0);
+    for (; d < head_dim; d += LANES)
+        NAME(add_some)(state + STATE_A + d, before, weights[0], v + d, at, n, head_dim - d);
 }
 
-/* The heads of a bundle, each in its lanes: a vector is `parts` elements of `side` heads, or what
- * `parts` positions have for them. */
+/* Scores of STEP positions from p on for some rows, which have them in common: a vector is `parts`
+ * elements of `side` heads, or what `parts` positions have for them. */
+enum { NAME(STEP) = 4 };
 static inline __attribute__((always_inline)) void
-NAME(bundle)(const kvf_attend *b, const uint32_t side, const uint32_t vectors,
-             const ELEMENT *const *k, const ELEMENT *const *v, size_t at, float *state)
+NAME(scores)(const int rows, const uint32_t side, const uint32_t vectors, const ELEMENT *k,
+             const size_t *at, uint32_t p, uint32_t n, float *const *state, vf_weights *weights,
+             vf *top)
 {
-    enum { STEP = 4 }; /* positions whose products are under way together */
-    const uint32_t parts = LANES / side, n = b->n;
-    const float *q = state + state_q(side, b->head_dim);
-    float weights[KVF_BLOCK * LANES];
-    vf top = vf_set(-INFINITY);
-    for (uint32_t p = 0; p < n; p += STEP) {
-        vf sum[STEP];
-        for (int j = 0; j < STEP; j++) sum[j] = vf_set(0.0f);
-        for (uint32_t i = 0; i < vectors; i++) {
-            vf x = vf_load(q + i * LANES);
+    enum { STEP = NAME(STEP) };
+    const uint32_t parts = LANES / side;
+    const size_t q = STATE_A + vectors * LANES;
+    vf sum[TOGETHER][STEP];
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < STEP; j++) sum[r][j] = vf_set(0.0f);
 #pragma GCC unroll 4
-            for (int j = 0; j < STEP; j++)
-                sum[j] = vf_fma(x, LOAD(k[p + j] + at + i * LANES), sum[j]);
+    for (uint32_t i = 0; i < vectors; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < STEP; j++) {
+            vf x = LOAD(k + at[p + j] + i * LANES);
+            if (rows > 1) x = vf_once(x);
+#pragma GCC unroll 2
+            for (int r = 0; r < rows; r++)
+                sum[r][j] = vf_fma(vf_load(state[r] + q + i * LANES), x, sum[r][j]);
         }
+    for (int r = 0; r < rows; r++)
         for (uint32_t j = 0; j < STEP; j += parts) {
-            vf s = vf_fold(sum + j, side);
-            if (n - p < STEP)
+            vf s = vf_fold(sum[r] + j, side);
+            if (n < p + STEP)
                 s = vf_first(n > p + j ? (n - p - j) * side : 0, s, vf_set(-INFINITY));
-            vf_store(weights + (p + j) * side, s);
-            top = vf_max(top, s);
+            vf_store(weights[r] + (p + j) * side, s);
+            top[r] = vf_max(top[r], s);
         }
+}
+
+/* The heads of a bundle, each in its lanes, for some rows, which have their first `shared` positions
+ * in common, a multiple of STEP: those are loaded once. */
+static inline __attribute__((always_inline)) void
+NAME(bundle)(const int rows, const uint32_t side, const uint32_t vectors, const ELEMENT *k,
+             const ELEMENT *v, const size_t *const *at, const uint32_t *n, uint32_t shared,
+             float *const *state)
+{
+    vf_weights weights[TOGETHER];
+    vf top[TOGETHER], before[TOGETHER];
+    for (int r = 0; r < rows; r++) top[r] = vf_set(-INFINITY);
+    for (uint32_t p = 0; p < shared; p += NAME(STEP))
+        NAME(scores)(rows, side, vectors, k, at[0], p, shared, state, weights, top);
+#pragma GCC unroll 2
+    for (int r = 0; r < rows; r++) {
+        for (uint32_t p = shared; p < n[r]; p += NAME(STEP))
+            NAME(scores)(1, side, vectors, k, at[r], p, n[r], state + r, weights + r, top + r);
+        vf m = vf_load(state[r] + STATE_M), highest = vf_max(m, vf_parts_max(top[r], side));
+        before[r] = vf_exp2(vf_sub(m, highest));
+        vf l = vf_mul(vf_load(state[r] + STATE_L), before[r]);
+        for (uint32_t i = 0; i < n[r] * side; i += LANES) {
+            vf w = vf_exp2(vf_sub(vf_load(weights[r] + i), highest));
+            l = vf_add(l, w);
+            vf_store(weights[r] + i, w);
+        }
+        vf_store(state[r] + STATE_M, highest);
+        vf_store(state[r] + STATE_L, l);
     }
-    vf m = vf_load(state + STATE_M), highest = vf_max(m, vf_parts_max(top, side));
-    vf before = vf_exp2_below_1(vf_sub(m, highest)), l = vf_mul(vf_load(state + STATE_L), before);
-    for (uint32_t i = 0; i < n * side; i += LANES) {
-        vf w = vf_exp2_below_1(vf_sub(vf_load(weights + i), highest));
-        l = vf_add(l, w);
-        vf_store(weights + i, w);
-    }
-    vf_store(state + STATE_M, highest);
-    vf_store(state + STATE_L, l);
     uint32_t i = 0;
-    for (float *a = state + STATE_A; i + 4 <= vectors; i += 4)
-        NAME(add)(4, side, a + i * LANES, before, weights, v, at + i * LANES, n);
-    for (float *a = state + STATE_A; i < vectors; i++)
-        NAME(add)(1, side, a + i * LANES, before, weights, v, at + i * LANES, n);
+    for (; i + 4 <= vectors; i += 4, v += 4 * LANES)
+        NAME(add)(rows, 4, side, state, STATE_A + i * LANES, before, weights, v, at, n, shared);
+    for (; i < vectors; i++, v += LANES)
+        NAME(add)(rows, 1, side, state, STATE_A + i * LANES, before, weights, v, at, n, shared);
+}
+
+/* One bundle, or one head, of some rows. */
+static inline __attribute__((always_inline)) void
+NAME(rows)(const int rows, uint32_t side, uint32_t head_dim, const ELEMENT *k, const ELEMENT *v,
+           const size_t *const *at, const uint32_t *n, uint32_t shared, float *const *state)
+{
+    const uint32_t vectors = side * head_dim / LANES;
+    switch (side) {
+    case 1:
+        for (int r = 0; r < rows; r++) NAME(head)(head_dim, k, v, at[r], n[r], state[r]);
+        break;
+    case 4: NAME(bundle)(rows, 4, vectors, k, v, at, n, shared, state); break;
+    case 8:
+        if (vectors == 4)
+            NAME(bundle)(rows, 8, 4, k, v, at, n, shared, state);
+        else
+            NAME(bundle)(rows, 8, vectors, k, v, at, n, shared, state);
+        break;
+    default: NAME(bundle)(rows, LANES, vectors, k, v, at, n, shared, state); break;
+    }
 }
 
 static void NAME(attend)(const kvf_attend *b)
 {
-    const ELEMENT *k[KVF_BLOCK], *v[KVF_BLOCK];
-    for (uint32_t p = 0; p < (b->n + LANES - 1) / LANES * LANES; p++) {
-        /* beyond the end the last one again: its scores are masked */
-        size_t at = (size_t)b->slots[p < b->n ? p : b->n - 1] * b->stride;
-        k[p] = (const ELEMENT *)b->k + at;
-        v[p] = (const ELEMENT *)b->v + at;
+    size_t offsets[KVF_ATTEND_ROWS][KVF_BLOCK];
+    const size_t *at[KVF_ATTEND_ROWS], size = state_size_lanes(b->side, b->head_dim);
+    uint32_t shared[KVF_ATTEND_ROWS]; /* with the row before, if they go together */
+    for (uint32_t r = 0; r < b->rows; r++) {
+        const uint32_t *slots = b->slots[r], stride = (uint32_t)b->stride;
+        bool same = r && slots == b->slots[r - 1];
+        at[r] = same ? at[r - 1] : offsets[r];
+        for (uint32_t p = 0; !same && p < KVF_BLOCK; p++) offsets[r][p] = (size_t)slots[p] * stride;
+        shared[r] = r ? in_common(slots, b->slots[r - 1], b->n[r], b->n[r - 1]) : 0;
+        shared[r] -= shared[r] % NAME(STEP);
     }
-    size_t size = state_size_lanes(b->side, b->head_dim);
-    uint32_t vectors = b->side * b->head_dim / LANES;
     for (uint32_t i = 0; i < b->bundles * b->group; i++) {
-        size_t at = (size_t)(i / b->group) * b->side * b->head_dim;
-        for (uint32_t r = 0; r < b->rows; r++) {
-            float *state = b->state[r] + i * size;
-            switch (b->side) {
-            case 1: NAME(head)(b, k, v, at, state); break;
-            case 4: NAME(bundle)(b, 4, vectors, k, v, at, state); break;
-            case 8:
-                if (vectors == 4)
-                    NAME(bundle)(b, 8, 4, k, v, at, state);
-                else
-                    NAME(bundle)(b, 8, vectors, k, v, at, state);
-                break;
-            default: NAME(bundle)(b, LANES, vectors, k, v, at, state); break;
-            }
+        size_t first = (size_t)(i / b->group) * b->side * b->head_dim;
+        const ELEMENT *k = (const ELEMENT *)b->k + first, *v = (const ELEMENT *)b->v + first;
+        for (uint32_t r = 0, some; r < b->rows; r += some) {
+            float *state[TOGETHER];
+            some = b->rows - r >= TOGETHER ? TOGETHER : 1;
+            for (uint32_t j = 0; j < some; j++) state[j] = b->state[r + j] + i * size;
+            if (some == TOGETHER && TOGETHER > 1)
+                NAME(rows)
+                (TOGETHER, b->side, b->head_dim, k, v, at + r, b->n + r, shared[r + TOGETHER - 1],
+                 state);
+            else
+                NAME(rows)(1, b->side, b->head_dim, k, v, at + r, b->n + r, 0, state);
         }
     }
 }

@@ -132,6 +132,12 @@ static void turn_heads(const team *t, const kvf_layer *l, const kvf_row *row, ui
         norm_and_turn(t, &l->k_norm, row->position, k + (size_t)h * d);
 }
 
+/* The first write to a row of the cache waits for memory, unless its lines are asked for ahead. */
+static void ask_for(const uint8_t *row, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i, 1);
+}
+
 /* Make q of some bundles of one row ready, and store their K and V. */
 static void store_bundles(const team *t, uint32_t layer, native_bundle_range bundles, uint32_t r)
 {
@@ -141,12 +147,23 @@ static void store_bundles(const team *t, uint32_t layer, native_bundle_range bun
     float *q = t->s->qkv + r * t->s->qkv_stride, *k = q + e->q_dim, *v = k + e->kv_dim;
     turn_heads(t, &t->plan->layer[layer], row, first, bundles.n * e->side, q, k);
     if (row->stored) return;
-    size_t at = (size_t)first * d,
-           bytes = ((size_t)row->slot * e->kv_dim + at) * (e->bf16_cache ? 2 : 4);
-    void (*store)(const float *, void *, uint32_t, uint32_t, uint32_t) =
-        e->vector->store[e->bf16_cache];
-    store(k + at, native_rows(t->s, layer, 0) + bytes, bundles.n, e->side, d);
-    store(v + at, native_rows(t->s, layer, 1) + bytes, bundles.n, e->side, d);
+    size_t at = (size_t)first * d, element = e->bf16_cache ? 2 : 4,
+           bytes = ((size_t)row->slot * e->kv_dim + at) * element;
+    for (uint32_t i = 0; i < 2; i++) { /* K, V */
+        uint8_t *to = native_rows(t->s, layer, i) + bytes;
+        e->vector->store[e->bf16_cache]((i ? v : k) + at, to, bundles.n, e->side, d);
+        if (layer + 1 < t->plan->layers)
+            ask_for(native_rows(t->s, layer + 1, i) + bytes, bundles.n * e->side * d * element);
+    }
+}
+
+/* Parts of a pass, done apart: K and V of this one are there for later ones, and those of earlier
+ * ones, from which rows of this one may descend, are waited for. */
+static void exchange(const team *t, uint32_t layer)
+{
+    native_part *p = t->f;
+    atomic_store_explicit(&p->stored, layer + 1, memory_order_release);
+    for (uint32_t i = 1; i <= p->before; i++) kvf_await(&p[-(ptrdiff_t)i].stored, layer + 1);
 }
 
 /* Store K and V of all rows, and attend for the active ones. Bundles of heads are independent of
@@ -159,6 +176,7 @@ static void attention(const team *t, uint32_t layer)
         kvf_share(t->me, bundles, &begin, &end);
         native_bundle_range mine = {(uint32_t)begin, (uint32_t)(end - begin)};
         for (uint32_t r = 0; r < rows; r++) store_bundles(t, layer, mine, r);
+        if (t->me->size == 1) exchange(t, layer);
         for (uint32_t i = 0; i < t->n_tiles; i++)
             kvf_native_attend(t->s, &t->f->pass, t->active, &t->tiles[i], layer, mine, t->own);
     } else {
@@ -256,16 +274,14 @@ static void wide_head(const team *t, kvf_head head, const kvf_product *hidden)
     }
 }
 
-/* A stack of stages over n <= TILE_ROWS rows, from x to the caller's rows. */
-static void run_stack(const team *t, kvf_head head, const float *x, size_t x_stride,
-                      float *const *y, const uint32_t *active, uint32_t n)
+/* A stack of stages over n <= TILE_ROWS rows, whose inputs lie in own->stack, to the caller's rows. */
+static void run_stack(const team *t, kvf_head head, float *const *y, uint32_t n)
 {
     const kvf_stack *stack = &t->plan->head[head];
     const kvf_vector *v = t->e->vector;
     size_t wide = t->e->widest_stage;
     float *from = t->own->stack, *to = from + TILE_ROWS * wide;
     uint32_t width = t->plan->hidden;
-    for (uint32_t r = 0; r < n; r++) memcpy(from + r * wide, x + r * x_stride, width * sizeof *x);
     for (uint32_t i = 0; i < stack->n_stages; i++) {
         const kvf_stage *stage = &stack->stages[i];
         if (stage->kind == KVF_STAGE_LINEAR) {
@@ -291,19 +307,27 @@ static void run_stack(const team *t, kvf_head head, const float *x, size_t x_str
                 v->act(stage->act, from + r * wide, width);
         }
     }
-    for (uint32_t r = 0; r < n; r++)
-        if (y[active[r]]) memcpy(y[active[r]], from + r * wide, width * sizeof *from);
+    for (uint32_t r = 0; r < n; r++) memcpy(y[r], from + r * wide, width * sizeof *from);
 }
 
+/* Rows that want a stack's output are collected until there are enough. */
 static void stacked_head(const team *t, kvf_head head, const kvf_product *hidden)
 {
-    size_t begin, end;
+    float *const *rows = t->f->out.head[head], *y[TILE_ROWS];
+    size_t begin, end, wide = t->e->widest_stage;
+    uint32_t n = 0;
     kvf_share(t->me, t->n, &begin, &end);
-    for (size_t i = begin; i < end; i += TILE_ROWS) {
-        size_t n = end - i < TILE_ROWS ? end - i : TILE_ROWS;
-        run_stack(t, head, hidden->x + i * hidden->x_stride, hidden->x_stride, t->f->out.head[head],
-                  t->active + i, (uint32_t)n);
+    for (size_t i = begin; i < end; i++) {
+        if (!rows[t->active[i]]) continue;
+        memcpy(t->own->stack + n * wide, hidden->x + i * hidden->x_stride,
+               t->plan->hidden * sizeof *hidden->x);
+        y[n++] = rows[t->active[i]];
+        if (n == TILE_ROWS) {
+            run_stack(t, head, y, n);
+            n = 0;
+        }
     }
+    if (n) run_stack(t, head, y, n);
 }
 
 static void heads(const team *t)
@@ -384,10 +408,8 @@ static void run_together(void *arg, const kvf_member *me)
 static void run_apart(void *arg, const kvf_member *me)
 {
     native_state *s = arg;
-    uint32_t threads = kvf_pool_threads(s->engine->pool);
-    for (uint32_t i = me->id; i < threads; i += me->size)
-        if (s->parts[i].pass.n_rows)
-            run(&s->parts[i], &(kvf_member){.pool = NULL, .id = 0, .size = 1});
+    for (uint32_t i = me->id; i < s->n_parts; i += me->size)
+        run(&s->parts[i], &(kvf_member){.pool = NULL, .id = 0, .size = 1});
 }
 
 /* ---- how a pass is divided ------------------------------------------------------------------- */
@@ -401,31 +423,11 @@ static bool worth_a_team(const native_engine *e, uint32_t rows)
     return (bytes > work ? bytes : work) >= e->alone_below;
 }
 
-/* Cut a pass where no row descends from one before the cut, as evenly as that goes: part i is
- * [bounds[i], bounds[i + 1]). False if some part would be much larger than the others. */
-static bool cut_apart(const kvf_pass *pass, uint32_t threads, uint32_t *bounds)
-{
-    uint32_t n = pass->n_rows, oldest = n, above = n, part = threads - 1;
-    bounds[0] = 0;
-    bounds[threads] = n;
-    for (uint32_t c = n; part && c-- > 0;) {
-        int32_t parent = pass->rows[c].parent;
-        uint32_t first = parent < 0 ? c : (uint32_t)parent;
-        if (first < oldest) oldest = first;
-        if (oldest < c) continue;
-        for (uint32_t even; part && c <= (even = (uint32_t)((uint64_t)n * part / threads)); part--)
-            bounds[part] = above - even < even - c ? above : c;
-        above = c;
-    }
-    for (uint32_t i = 0; i < threads; i++)
-        if ((uint64_t)(bounds[i + 1] - bounds[i]) * threads * 2 > (uint64_t)n * 3) return false;
-    return true;
-}
-
-/* Rows [begin, end) of a pass as a part, with the buffers of these rows. */
-static void make_part(native_part *p, const native_state *s, const kvf_pass *pass,
+/* Rows [begin, end) of a pass as a part, with the buffers of these rows and of a member. */
+static void make_part(native_state *s, uint32_t part, const kvf_pass *pass,
                       const kvf_pass_outputs *out, uint32_t begin, uint32_t end, uint32_t most)
 {
+    native_part *p = &s->parts[part];
     *p = (native_part){.s = *s, .pass = *pass, .out = *out};
     native_state *own = &p->s;
     p->pass.rows += begin;
@@ -441,9 +443,13 @@ static void make_part(native_part *p, const native_state *s, const kvf_pass *pas
     own->gate += begin * s->up_stride;
     own->prepared += begin * s->engine->prepared_stride;
     own->wanted += begin;
+    own->own += part;
     own->tiles += 2 * (size_t)begin;
-    for (uint32_t i = 0; i < p->pass.n_rows; i++)
+    for (uint32_t i = 0; i < p->pass.n_rows; i++) {
         if (p->pass.rows[i].want) own->wanted[p->n_wanted++] = i;
+        if (p->pass.rows[i].parent >= 0 && (uint32_t)p->pass.rows[i].parent < begin)
+            p->before = part;
+    }
     p->n_tiles = kvf_native_tiles(own->tiles, &p->pass, own->all, p->pass.n_rows, most);
     p->n_wanted_tiles =
         kvf_native_tiles(own->tiles + p->n_tiles, &p->pass, own->wanted, p->n_wanted, most);
@@ -466,16 +472,15 @@ kvf_status kvf_native_forward(void *state, const kvf_pass *pass, const kvf_pass_
     (void)err; /* all memory was taken before: nothing here can fail */
     bool together = worth_a_team(e, pass->n_rows);
     uint32_t threads = kvf_pool_threads(e->pool), n = pass->n_rows;
-    if (together && threads > 1 && e->weight_bytes <= e->apart_bytes &&
-        cut_apart(pass, threads, s->bounds)) {
-        for (uint32_t i = 0; i < threads; i++) {
-            make_part(&s->parts[i], s, pass, out, s->bounds[i], s->bounds[i + 1], TILE_ROWS);
-            s->parts[i].s.own += i;
-        }
+    s->n_parts = n / FEW_ROWS < threads ? n / FEW_ROWS : threads;
+    if (together && s->n_parts > 1 && e->weight_bytes <= e->apart_bytes) {
+        for (uint32_t i = 0; i < s->n_parts; i++)
+            make_part(s, i, pass, out, (uint32_t)((uint64_t)n * i / s->n_parts),
+                      (uint32_t)((uint64_t)n * (i + 1) / s->n_parts), TILE_ROWS);
         kvf_pool_run(e->pool, true, run_apart, s);
         return KVF_OK;
     }
-    make_part(&s->parts[0], s, pass, out, 0, n, rows_of_tile(e, together, n));
+    make_part(s, 0, pass, out, 0, n, rows_of_tile(e, together, n));
     kvf_pool_run(e->pool, together, run_together, &s->parts[0]);
     return KVF_OK;
 }

@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #define LANES      8
+#define TOGETHER   1 /* rows that attend to a block together: as many as have room in registers */
 #define TABLE      kvf_vector_avx2
 #define TABLE_NAME "avx2"
 typedef __m256 vf;
@@ -23,6 +24,12 @@ static inline vf vf_load(const float *p)
 static inline vf vf_load_n(const float *p, size_t n)
 {
     return _mm256_maskload_ps(p, first(n));
+}
+/* a, in a register: what is used twice would else be loaded twice. */
+static inline vf vf_once(vf a)
+{
+    __asm__("" : "+x"(a));
+    return a;
 }
 static inline void vf_store(float *p, vf a)
 {
@@ -70,21 +77,26 @@ static inline vf vf_copysign(vf a, vf sign)
     const vf top = _mm256_set1_ps(-0.0f);
     return _mm256_or_ps(_mm256_andnot_ps(top, a), _mm256_and_ps(top, sign));
 }
-static inline vf vf_round(vf a)
-{
-    return _mm256_round_ps(a, 0x08);
-} /* to nearest even */
-/* a * 2^n; n is whole, within -126 .. 127 */
-static inline vf vf_times_2_to(vf a, vf n)
-{
-    __m256i e =
-        _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
-    return _mm256_mul_ps(a, _mm256_castsi256_ps(e));
-}
 /* x < limit ? a : b */
 static inline vf vf_if_less(vf x, vf limit, vf a, vf b)
 {
     return _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, limit, _CMP_LT_OQ));
+}
+/* x - floor(x), and a * 2^floor(x), 0 below and the largest power above what is in range */
+static inline vf in_range(vf x)
+{
+    return vf_min(vf_set(127.5f), vf_max(vf_set(-126.0f), x));
+}
+static inline vf vf_fraction(vf x)
+{
+    x = in_range(x);
+    return vf_sub(x, _mm256_floor_ps(x));
+}
+static inline vf vf_times_2_to(vf a, vf x)
+{
+    __m256i n = _mm256_cvtps_epi32(_mm256_floor_ps(in_range(x)));
+    __m256i e = _mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23);
+    return vf_if_less(x, vf_set(-126.0f), vf_set(0.0f), _mm256_mul_ps(a, _mm256_castsi256_ps(e)));
 }
 /* the first n lanes of a, the others of b */
 static inline vf vf_first(size_t n, vf a, vf b)

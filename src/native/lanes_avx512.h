@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #define LANES      16
+#define TOGETHER   2 /* rows that attend to a block together: as many as have room in registers */
 #define TABLE      kvf_vector_avx512
 #define TABLE_NAME "avx512"
 typedef __m512 vf;
@@ -22,6 +23,12 @@ static inline vf vf_load(const float *p)
 static inline vf vf_load_n(const float *p, size_t n)
 {
     return _mm512_maskz_loadu_ps(first(n), p);
+}
+/* a, in a register: what is used twice would else be loaded twice. */
+static inline vf vf_once(vf a)
+{
+    __asm__("" : "+v"(a));
+    return a;
 }
 static inline void vf_store(float *p, vf a)
 {
@@ -70,14 +77,14 @@ static inline vf vf_copysign(vf a, vf sign)
     return _mm512_castsi512_ps(
         _mm512_ternarylogic_epi32(top, _mm512_castps_si512(sign), _mm512_castps_si512(a), 0xca));
 }
-static inline vf vf_round(vf a)
+/* x - floor(x), and a * 2^floor(x): of -inf 0, and 0; of what is out of range 0 or infinity */
+static inline vf vf_fraction(vf x)
 {
-    return _mm512_roundscale_ps(a, 0x08);
-} /* to nearest even */
-/* a * 2^n; n is whole, within -126 .. 127 */
-static inline vf vf_times_2_to(vf a, vf n)
+    return _mm512_reduce_ps(x, 0x09);
+}
+static inline vf vf_times_2_to(vf a, vf x)
 {
-    return _mm512_scalef_ps(a, n);
+    return _mm512_scalef_ps(a, x);
 }
 /* x < limit ? a : b */
 static inline vf vf_if_less(vf x, vf limit, vf a, vf b)

@@ -281,7 +281,6 @@ static uint64_t lay_out(native_state *s)
     s->tiles = cut(m, &used, 2 * rows * sizeof *s->tiles);
     s->own = cut(m, &used, threads * sizeof *s->own);
     s->parts = cut(m, &used, threads * sizeof *s->parts);
-    s->bounds = cut(m, &used, (threads + 1) * sizeof *s->bounds);
     for (uint32_t i = 0; i < threads; i++) {
         native_own own = {.h = cut(m, &used, FEW_ROWS * s->hidden_stride * f),
                           .prepared = cut(m, &used, FEW_ROWS * e->prepared_stride),

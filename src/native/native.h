@@ -11,6 +11,8 @@
 #include "native/vector.h"
 #include "plan.h"
 
+#include <stdatomic.h>
+
 typedef struct native_layer {
     kvf_packed qkv; /* q, k and v side by side: [heads + 2 * kv_heads][head_dim] outputs */
     kvf_packed o, gate, up, down;
@@ -41,7 +43,7 @@ typedef struct native_tile {
     uint32_t blocks;   /* leading blocks of KVF_BLOCK positions that all of them see whole */
 } native_tile;
 
-enum { TILE_ROWS = 32, FEW_ROWS = 4 };
+enum { TILE_ROWS = KVF_ATTEND_ROWS, FEW_ROWS = 4 };
 
 /* Buffers of one member of the team. */
 typedef struct native_own {
@@ -71,17 +73,19 @@ typedef struct native_state {
     native_tile *tiles;        /* [rows] */
     native_own *own;           /* [threads] */
     struct native_part *parts; /* [threads] of a pass that members do apart */
-    uint32_t *bounds;          /* [threads + 1] of their rows */
+    uint32_t n_parts;
     size_t hidden_stride, qkv_stride, q_stride, up_stride;
 } native_state;
 
-/* A part of a pass: neighbouring rows, in the buffers of their places. Where no row descends from
- * one of another part, each member does its own without waiting for the others. */
+/* A part of a pass: neighbouring rows, in the buffers of their places. Done apart, it waits for
+ * nothing but K and V of earlier parts, layer by layer, and only if rows descend from theirs. */
 typedef struct native_part {
     native_state s;
     kvf_pass pass;
     kvf_pass_outputs out;
     uint32_t n_wanted, n_tiles, n_wanted_tiles;
+    uint32_t before;         /* parts to wait for: as many that stand before this one */
+    _Atomic uint32_t stored; /* layers whose K and V are stored */
 } native_part;
 
 kvf_status kvf_native_forward(void *state, const kvf_pass *pass, const kvf_pass_outputs *out,

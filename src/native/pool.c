@@ -5,15 +5,15 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* How long to spin before giving the processor away: at a barrier the others are at work and
- * will be here within microseconds, unless they have lost their processor; between passes the
- * caller samples a token or walks a search tree. A worker that sleeps is waited for so long; on a
- * busy machine it may take milliseconds, and then the caller is sooner done alone. */
-enum { BARRIER_SPINS = 2000, IDLE_SPINS = 4000, JOIN_SPINS = 3000, MOST_ALONE = 255 };
+/* How long to spin before giving the processor away, in turns of some twenty nanoseconds: at a
+ * barrier the others are at work and will be here within microseconds, unless they have lost their
+ * processor; between passes the caller samples a token or walks a search tree. A worker that sleeps
+ * comes within a hundred microseconds; on a busy machine it may take milliseconds, and then the
+ * caller is sooner done alone. */
+enum { BARRIER_SPINS = 2000, IDLE_SPINS = 10000, JOIN_SPINS = 15000, MOST_ALONE = 255 };
 
 struct kvf_pool {
     uint32_t threads;
@@ -45,6 +45,24 @@ static inline void relax(void)
 #endif
 }
 
+/* Whether *count becomes n or more while that many turns are spun. */
+static bool spin(const _Atomic uint32_t *count, uint32_t n, uint32_t turns)
+{
+    for (uint32_t i = 0; i < turns; i++) {
+        if ((int32_t)(atomic_load_explicit(count, memory_order_acquire) - n) >= 0) return true;
+        relax();
+    }
+    return false;
+}
+
+double kvf_await(const _Atomic uint32_t *count, uint32_t n)
+{
+    if (spin(count, n, BARRIER_SPINS)) return 0;
+    double start = kvf_now();
+    while (!spin(count, n, 1)) sched_yield();
+    return kvf_now() - start;
+}
+
 void kvf_meet(const kvf_member *me)
 {
     kvf_pool *p = me->pool;
@@ -55,13 +73,8 @@ void kvf_meet(const kvf_member *me)
         atomic_store_explicit(&p->barrier, now + 1, memory_order_release);
         return;
     }
-    for (uint32_t i = 0; i < BARRIER_SPINS; i++) {
-        if (atomic_load_explicit(&p->barrier, memory_order_acquire) != now) return;
-        relax();
-    }
-    double start = kvf_now();
-    while (atomic_load_explicit(&p->barrier, memory_order_acquire) == now) sched_yield();
-    if (!me->id) p->waited += kvf_now() - start;
+    double waited = kvf_await(&p->barrier, now + 1);
+    if (!me->id) p->waited += waited;
 }
 
 static void sleep_while(_Atomic uint32_t *word, uint32_t value)
@@ -71,10 +84,7 @@ static void sleep_while(_Atomic uint32_t *word, uint32_t value)
 
 static void wait_for_round(kvf_pool *p, uint32_t seen)
 {
-    for (uint32_t i = 0; i < IDLE_SPINS; i++) {
-        if (atomic_load_explicit(&p->round, memory_order_acquire) != seen) return;
-        relax();
-    }
+    if (spin(&p->round, seen + 1, IDLE_SPINS)) return;
     while (atomic_load_explicit(&p->round, memory_order_acquire) == seen) {
         /* The count is raised before the word is looked at again, and kvf_pool_run looks at the
          * count after it changed the word: one of the two sees the other. */
@@ -91,31 +101,33 @@ static void begin_round(kvf_pool *p)
         syscall(SYS_futex, &p->round, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
 }
 
-/* A worker says that it is there; false if the run goes on without it. */
+static uint64_t all_joined(const kvf_pool *p, uint32_t round)
+{
+    return ((uint64_t)round << 32) + p->threads - 1;
+}
+
+/* A worker says that it is there; false if the run goes on without it. The last one decides that it
+ * is done together, the caller, by then no more waiting, that it is not. */
 static bool join(kvf_pool *p, uint32_t round)
 {
     uint64_t seen = atomic_load(&p->joined);
     do
         if ((uint32_t)(seen >> 32) != round) return false;
     while (!atomic_compare_exchange_weak(&p->joined, &seen, seen + 1));
+    if (seen + 1 == all_joined(p, round)) {
+        atomic_store_explicit(&p->decided, 2 * round + 1, memory_order_release);
+        return true;
+    }
+    kvf_await(&p->decided, 2 * round);
     /* A decision about a later run means that this one was done alone. */
-    int32_t ahead;
-    for (int i = 0;
-         (ahead = (int32_t)(atomic_load_explicit(&p->decided, memory_order_acquire) - 2 * round)) <
-         0;
-         i++)
-        if (i < JOIN_SPINS)
-            relax();
-        else
-            sched_yield();
-    return ahead == 1;
+    return atomic_load_explicit(&p->decided, memory_order_acquire) == 2 * round + 1;
 }
 
 /* Call all workers; false if they are not there soon: then none takes part. */
 static bool call_workers(kvf_pool *p)
 {
     uint32_t round = atomic_load_explicit(&p->round, memory_order_relaxed) + 1;
-    uint64_t all = ((uint64_t)round << 32) + p->threads - 1, seen = (uint64_t)round << 32;
+    uint64_t all = all_joined(p, round), seen = (uint64_t)round << 32;
     atomic_store(&p->joined, seen);
     begin_round(p);
     for (uint32_t i = 0; (i < JOIN_SPINS || p->patient) && seen != all; i++) {
@@ -126,9 +138,12 @@ static bool call_workers(kvf_pool *p)
         seen = atomic_load_explicit(&p->joined, memory_order_acquire);
     }
     /* Closed under a number that no worker waits for. */
-    while (seen != all && !atomic_compare_exchange_weak(&p->joined, &seen, 0)) {}
-    atomic_store_explicit(&p->decided, 2 * round + (seen == all), memory_order_release);
-    return seen == all;
+    while (seen != all)
+        if (atomic_compare_exchange_weak(&p->joined, &seen, 0)) {
+            atomic_store_explicit(&p->decided, 2 * round, memory_order_release);
+            return false;
+        }
+    return true;
 }
 
 static void *worker(void *arg)
@@ -235,7 +250,7 @@ void kvf_pool_be_patient(kvf_pool *p)
 static bool run_together(kvf_pool *p, void (*job)(void *arg, const kvf_member *me), void *arg)
 {
     if (p->alone && !p->patient) {
-        p->alone--;
+        if (--p->alone == 0) begin_round(p); /* which none joins, but they are awake for the next */
         return false;
     }
     p->job = job;

@@ -15,20 +15,24 @@
 #include "native/cpu.h"
 #include "plan.h"
 
-enum { KVF_BLOCK = 32 }; /* positions of one attention block */
+enum {
+    KVF_BLOCK = 32, /* positions of one attention block */
+    KVF_ATTEND_ROWS = 32
+}; /* most rows of one call */
 
 /* Narrow heads lie side by side, so that a vector is full and its sums need no turning: `side`
  * neighbouring heads of K and V are a bundle, and a bundle of a row is [head_dim][side]. Wide heads
  * are bundles of one. Queries go in the same order: the first of all heads of the bundle, then the
  * second, where `group` of them share a head.
  *
- * One block of positions, for rows that have it in common and for neighbouring bundles. */
+ * One block of positions of some rows, which may have it in common, for neighbouring bundles. */
 typedef struct kvf_attend {
     const void *k, *v; /* of this layer and the first bundle: row s begins at element s * stride */
     size_t stride;     /* kv_heads * head_dim */
-    const uint32_t *slots; /* [n] of the positions, in order of depth */
-    uint32_t n;            /* 1 .. KVF_BLOCK; below KVF_BLOCK only where a path ends */
     uint32_t head_dim, side, bundles, group, rows;
+    const uint32_t *const *slots; /* [rows] -> [KVF_BLOCK] its positions, in order of depth */
+    const uint32_t *n;   /* [rows] how many count: below KVF_BLOCK only where a path ends, never 0;
+                        * behind them stand any slots that may be read */
     float *const *state; /* [rows] -> [bundles][group][state_size] */
 } kvf_attend;
 

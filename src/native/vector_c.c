@@ -119,25 +119,26 @@ static float element(const void *rows, size_t i, bool bf16)
     return bf16 ? kvf_from_bf16(((const uint16_t *)rows)[i]) : ((const float *)rows)[i];
 }
 
-static void attend_head(const kvf_attend *b, size_t at, float *state, bool bf16)
+static void attend_head(const kvf_attend *b, uint32_t row, size_t at, float *state, bool bf16)
 {
+    const uint32_t *slots = b->slots[row], n = b->n[row];
     const float *q = state + 2 + b->head_dim;
     float s[KVF_BLOCK], top = state[0];
-    for (uint32_t p = 0; p < b->n; p++) {
+    for (uint32_t p = 0; p < n; p++) {
         double sum = 0;
         for (uint32_t d = 0; d < b->head_dim; d++)
-            sum += (double)q[d] * element(b->k, b->slots[p] * b->stride + at + d, bf16);
+            sum += (double)q[d] * element(b->k, slots[p] * b->stride + at + d, bf16);
         s[p] = (float)sum;
         if (!(s[p] <= top)) top = s[p]; /* NaN goes through */
     }
     float before = expf(state[0] - top);
     state[0] = top;
     for (uint32_t i = 1; i < 2 + b->head_dim; i++) state[i] *= before;
-    for (uint32_t p = 0; p < b->n; p++) {
+    for (uint32_t p = 0; p < n; p++) {
         float w = expf(s[p] - top);
         state[1] += w;
         for (uint32_t d = 0; d < b->head_dim; d++)
-            state[2 + d] += w * element(b->v, b->slots[p] * b->stride + at + d, bf16);
+            state[2 + d] += w * element(b->v, slots[p] * b->stride + at + d, bf16);
     }
 }
 
@@ -145,7 +146,7 @@ static void attend_c(const kvf_attend *b, bool bf16)
 {
     for (uint32_t r = 0; r < b->rows; r++)
         for (uint32_t h = 0; h < b->bundles * b->group; h++)
-            attend_head(b, (size_t)(h / b->group) * b->head_dim,
+            attend_head(b, r, (size_t)(h / b->group) * b->head_dim,
                         b->state[r] + h * state_size_c(1, b->head_dim), bf16);
 }
 static void attend_f32_c(const kvf_attend *b)

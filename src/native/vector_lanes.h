@@ -33,52 +33,29 @@ static inline void turn_8x8(const float *x, size_t x_step, float s, float *y, si
 
 /* ---- functions of one vector ----------------------------------------------------------------- */
 
-/* e^x = 2^n e^r, n whole, |r| <= ln 2 / 2; e^r by a polynomial whose relative error is below 4e-9
- * (fitted by weighted least squares). Below the smallest normal number the result is 0; NaN
- * stays. */
-static inline vf vf_exp(vf x)
+/* 2^x = 2^n 2^r, n whole, 0 <= r < 1; 2^r by a polynomial whose relative error is below 3e-9 (fitted
+ * by weighted least squares). Below the smallest normal number the result may be 0; NaN stays. */
+static inline vf vf_exp2(vf x)
 {
-    vf clamped = vf_min(vf_set(88.72f), vf_max(vf_set(-87.33f), x));
-    vf n = vf_round(vf_mul(clamped, vf_set(1.44269504f)));
-    vf r = vf_fma(n, vf_set(-0.693359375f), clamped);
-    r = vf_fma(n, vf_set(2.12194440e-4f), r);
-    vf p = vf_set(0.0013950806f);
-    p = vf_fma(p, r, vf_set(0.008369073f));
-    p = vf_fma(p, r, vf_set(0.041666202f));
-    p = vf_fma(p, r, vf_set(0.16666517f));
-    p = vf_fma(p, r, vf_set(0.5f));
-    p = vf_fma(p, vf_mul(r, r), vf_add(r, vf_set(1.0f)));
-    /* in two steps, since 2^128 is no float but 2^127 * (2 - tiny) is */
-    vf y = vf_mul(vf_times_2_to(p, vf_sub(n, vf_set(1.0f))), vf_set(2.0f));
-    return vf_if_less(x, vf_set(-87.33f), vf_set(0.0f), y);
-}
-
-/* 2^x for x <= 0: x = n + r, n whole, |r| <= 1/2; 2^r by a polynomial whose relative error is below
- * 2e-9 (fitted by weighted least squares). Below the smallest normal number the result is 0; NaN
- * stays. */
-static inline vf vf_exp2_below_1(vf x)
-{
-    vf clamped = vf_max(vf_set(-126.0f), x), n = vf_round(clamped), r = vf_sub(clamped, n);
-    vf p = vf_set(0.00015353362f);
-    p = vf_fma(p, r, vf_set(0.00133988739f));
-    p = vf_fma(p, r, vf_set(0.00961843692f));
-    p = vf_fma(p, r, vf_set(0.0555033237f));
-    p = vf_fma(p, r, vf_set(0.240226477f));
-    p = vf_fma(p, r, vf_set(0.693147182f));
+    vf r = vf_fraction(x), p = vf_set(2.16129168e-4f);
+    p = vf_fma(p, r, vf_set(1.24678458e-3f));
+    p = vf_fma(p, r, vf_set(9.67545164e-3f));
+    p = vf_fma(p, r, vf_set(5.54852806e-2f));
+    p = vf_fma(p, r, vf_set(0.240229306f));
+    p = vf_fma(p, r, vf_set(0.693147044f));
     p = vf_fma(p, r, vf_set(1.0f));
-    return vf_if_less(x, vf_set(-126.0f), vf_set(0.0f), vf_times_2_to(p, n));
+    return vf_times_2_to(p, x);
 }
 
 static inline vf vf_sigmoid(vf x)
 {
-    vf e = vf_exp2_below_1(vf_mul(vf_abs(x), vf_set(-1.44269504f)));
-    vf y = vf_div(vf_set(1.0f), vf_add(vf_set(1.0f), e));
-    return vf_if_less(x, vf_set(0.0f), vf_mul(e, y), y);
+    vf e = vf_exp2(vf_mul(x, vf_set(-1.44269504f)));
+    return vf_div(vf_set(1.0f), vf_add(vf_set(1.0f), e));
 }
 
 static inline vf vf_tanh(vf x)
 {
-    vf a = vf_abs(x), e = vf_exp(vf_mul(a, vf_set(-2.0f)));
+    vf a = vf_abs(x), e = vf_exp2(vf_mul(a, vf_set(-2.88539008f)));
     vf big = vf_div(vf_sub(vf_set(1.0f), e), vf_add(vf_set(1.0f), e));
     /* near 0 the quotient cancels: the series up to x^9 is good to 1e-8 there */
     vf s = vf_mul(x, x), p = vf_set(62.0f / 2835.0f);
@@ -89,8 +66,8 @@ static inline vf vf_tanh(vf x)
     return vf_copysign(vf_if_less(a, vf_set(0.25f), p, big), x);
 }
 
-/* erf by x P(x^2) below 1, and above by 1 - e^Q(x), where Q approximates ln erfc: both fitted by
- * weighted least squares, absolute error below 2e-9 before rounding. */
+/* erf by x P(x^2) below 1, and above by 1 - 2^Q(x), where Q approximates the logarithm of erfc: both
+ * fitted by weighted least squares, absolute error below 2e-9 before rounding. */
 static inline vf vf_erf(vf x)
 {
     vf a = vf_min(vf_set(4.0f), vf_abs(x)), s = vf_mul(x, x);
@@ -101,14 +78,14 @@ static inline vf vf_erf(vf x)
     p = vf_fma(p, s, vf_set(0.112836f));
     p = vf_fma(p, s, vf_set(-0.37612626f));
     p = vf_fma(p, s, vf_set(1.1283791f));
-    vf q = vf_set(0.00018557538f);
-    q = vf_fma(q, a, vf_set(-0.0029396205f));
-    q = vf_fma(q, a, vf_set(0.02180537f));
-    q = vf_fma(q, a, vf_set(-0.10303747f));
-    q = vf_fma(q, a, vf_set(-0.63822556f));
-    q = vf_fma(q, a, vf_set(-1.1270401f));
-    q = vf_fma(q, a, vf_set(-0.00035370304f));
-    vf big = vf_copysign(vf_sub(vf_set(1.0f), vf_exp(q)), x);
+    vf q = vf_set(0.00026772868f);
+    q = vf_fma(q, a, vf_set(-0.00424097592f));
+    q = vf_fma(q, a, vf_set(0.0314584992f));
+    q = vf_fma(q, a, vf_set(-0.148651647f));
+    q = vf_fma(q, a, vf_set(-0.92076485f));
+    q = vf_fma(q, a, vf_set(-1.62597516f));
+    q = vf_fma(q, a, vf_set(-0.000510285622f));
+    vf big = vf_copysign(vf_sub(vf_set(1.0f), vf_exp2(q)), x);
     return vf_if_less(vf_abs(x), vf_set(1.0f), vf_mul(x, p), big);
 }
 
@@ -316,17 +293,29 @@ static inline vf online_softmax(float *state, const vf *scores, uint32_t n, floa
     float m = state[STATE_M], highest = vf_lanes_max(top);
     vf before = vf_set(1.0f), sum = vf_load(state + STATE_L);
     if (!(highest <= m)) { /* NaN too: it must not get lost */
-        before = vf_exp2_below_1(vf_set(m - highest));
+        before = vf_exp2(vf_set(m - highest));
         sum = vf_mul(sum, before);
         state[STATE_M] = m = highest;
     }
     for (uint32_t i = 0; i * LANES < n; i++) {
-        vf w = vf_exp2_below_1(vf_sub(scores[i], vf_set(m)));
+        vf w = vf_exp2(vf_sub(scores[i], vf_set(m)));
         sum = vf_add(sum, w);
         vf_store(weights + i * LANES, w);
     }
     vf_store(state + STATE_L, sum);
     return before;
+}
+
+/* Scores of a block, then weights: [position][side]. */
+typedef float vf_weights[KVF_BLOCK * LANES];
+
+/* Leading positions that two rows have in common. */
+static inline uint32_t in_common(const uint32_t *a, const uint32_t *b, uint32_t n_a, uint32_t n_b)
+{
+    uint32_t n = n_a < n_b ? n_a : n_b, i = 0;
+    if (a == b) return n;
+    while (i < n && a[i] == b[i]) i++;
+    return i;
 }
 
 /* The two types of cache rows share the text below; element() is what differs. */

@@ -333,6 +333,16 @@ KVF_API kvf_status kvf_seq_measure_speedup(kvf_seq *seq, uint32_t repeats, kvf_e
 KVF_API size_t kvf_metrics_text(const kvf_metrics *metrics, char *text, size_t size);
 KVF_API size_t kvf_metrics_json(const kvf_metrics *metrics, char *text, size_t size);
 
+/* ---- log-probabilities ----------------------------------------------------------------------- */
+
+/* ln of the sum of e^x over a row of n >= 1 logits: token t has the log-probability
+ * row[t] - kvf_log_sum_exp(row, n).
+ *
+ * The sum is taken in f32 vectors of the best level of this processor: its logarithm is within 1e-6,
+ * and equal rows give equal bits on one machine. NaN if one logit is NaN or +infinite, or all are
+ * -infinite. Cost: a few nanoseconds for every hundred. */
+KVF_API double kvf_log_sum_exp(const float *row, size_t n);
+
 /* ---- sampling -------------------------------------------------------------------------------- */
 
 /* How to choose a token. Zero means: greedy. */

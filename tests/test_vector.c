@@ -88,6 +88,29 @@ static void check_act(const kvf_vector *v, size_t n, kvf_rng *rng)
     }
 }
 
+static void check_sums(const kvf_vector *v, size_t n, kvf_rng *rng)
+{
+    fill(x, n, rng, 20);
+    float most = v->most(x, n);
+    assert_true(most == kvf_vector_c.most(x, n));
+    double sum = v->sum_exp(x, most, n), plain = kvf_vector_c.sum_exp(x, most, n);
+    if (!(fabs(log(sum) - log(plain)) < 5e-7))
+        fail_msg("%s, n=%zu: sum %.9g, want %.9g", v->name, n, sum, plain);
+    assert_true(fabs(kvf_log_sum_exp(x, n) - most - log(plain)) < 1e-6);
+    x[n - 1] = -INFINITY; /* a forbidden token */
+    assert_false(n > 1 && isnan(kvf_log_sum_exp(x, n)));
+    static const float wrong[] = {NAN, INFINITY};
+    for (size_t i = 0; i < 2 * n && i < 64; i++) {
+        float was = x[i / 2];
+        x[i / 2] = wrong[i % 2];
+        assert_true(isnan(v->sum_exp(x, v->most(x, n), n)));
+        assert_true(isnan(kvf_log_sum_exp(x, n)));
+        x[i / 2] = was;
+    }
+    for (size_t i = 0; i < n; i++) x[i] = -INFINITY;
+    assert_true(isnan(kvf_log_sum_exp(x, n)));
+}
+
 static void check_rows(const kvf_vector *v, size_t n, kvf_rng *rng)
 {
     static uint16_t h[MAX_N + 1], h_want[MAX_N];
@@ -116,6 +139,11 @@ static void check_rows(const kvf_vector *v, size_t n, kvf_rng *rng)
     }
 }
 
+static void sums(void **unused)
+{
+    (void)unused;
+    each(check_sums);
+}
 static void norms(void **unused)
 {
     (void)unused, each(check_norm);
@@ -264,6 +292,7 @@ static void attention(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(norms), cmocka_unit_test(activations),
-                                       cmocka_unit_test(rows), cmocka_unit_test(attention)};
+                                       cmocka_unit_test(sums), cmocka_unit_test(rows),
+                                       cmocka_unit_test(attention)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -286,13 +286,6 @@ static double log_sum_exp(const double *x, size_t n)
     return most + log(sum);
 }
 
-static double row_lse(const float *logits)
-{
-    double x[TRIGO_VOCAB];
-    for (size_t i = 0; i < TRIGO_VOCAB; i++) x[i] = logits[i];
-    return log_sum_exp(x, TRIGO_VOCAB);
-}
-
 static kvf_status no_number(const trigo_ask *a, const char *what, double got, kvf_error *err)
 {
     const root *r = a->root;
@@ -307,7 +300,7 @@ static kvf_status take_priors(trigo_policy *p, const trigo_ask *a, const place *
     double floor = log(1e-10), *path = p->scores, *score = a->scores ? a->scores : path + c->m;
     double *lse = p->lse;
     for (uint32_t i = 0; i <= c->m; i++) {
-        lse[i] = row_lse(logits + (size_t)i * TRIGO_VOCAB);
+        lse[i] = kvf_log_sum_exp(logits + (size_t)i * TRIGO_VOCAB, TRIGO_VOCAB);
         if (!isfinite(lse[i])) return no_number(a, "policy head", lse[i], err);
     }
     for (uint32_t i = 0; i < c->m; i++) { /* row 0 is the prompt's end, 1 + i node i */

@@ -177,8 +177,9 @@ void kvf_native_attend(const native_state *s, const kvf_pass *pass, const uint32
         const float *q = s->qkv + rows[r] * s->qkv_stride + at * group;
         state[r] = own->attend + r * n * size;
         for (uint32_t i = 0; i < n; i++)
-            vector->attend_begin(state[r] + i * size, q + head_of(e, i, group), step,
-                                 e->plan->layer[layer].scale, e->side, head_dim);
+            vector->attend_begin(state[r] + i * size, q + head_of(e, i, group),
+                                 e->turned ? 0 : step, e->plan->layer[layer].scale, e->side,
+                                 head_dim);
     }
     kvf_attend a = {.k = native_rows(s, layer, 0) + at_bytes,
                     .v = native_rows(s, layer, 1) + at_bytes,

@@ -91,10 +91,11 @@ static inline void NAME(head)(uint32_t head_dim, const ELEMENT *k, const ELEMENT
     const float *q = state + state_q(1, head_dim);
     vf scores[KVF_BLOCK / LANES], sum[LANES];
     vf_weights weights[1];
-    for (uint32_t p = 0; p < n; p += LANES) {
+    uint32_t p = 0;
+    do { /* n is never 0 */
         NAME(products)(sum, q, k, at + p, head_dim);
         scores[p / LANES] = vf_first(n - p, vf_sums(sum), vf_set(-INFINITY));
-    }
+    } while ((p += LANES) < n);
     vf before = online_softmax(state, scores, n, weights[0]);
     uint32_t d = 0;
     for (; d + 4 * LANES <= head_dim; d += 4 * LANES)
@@ -212,12 +213,10 @@ static void NAME(attend)(const kvf_attend *b)
             float *state[TOGETHER];
             some = b->rows - r >= TOGETHER ? TOGETHER : 1;
             for (uint32_t j = 0; j < some; j++) state[j] = b->state[r + j] + i * size;
-            if (some == TOGETHER && TOGETHER > 1)
-                NAME(rows)
-                (TOGETHER, b->side, b->head_dim, k, v, at + r, b->n + r, shared[r + TOGETHER - 1],
-                 state);
-            else
-                NAME(rows)(1, b->side, b->head_dim, k, v, at + r, b->n + r, 0, state);
+            if (some == TOGETHER && TOGETHER > 1) NAME(rows)
+            (TOGETHER, b->side, b->head_dim, k, v, at + r, b->n + r, shared[r + TOGETHER - 1],
+             state);
+            else NAME(rows)(1, b->side, b->head_dim, k, v, at + r, b->n + r, 0, state);
         }
     }
 }

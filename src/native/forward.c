@@ -89,14 +89,23 @@ static void add_product(const team *t, kvf_product *p)
 
 /* ---- the story, in order --------------------------------------------------------------------- */
 
+/* The first write to a row of the cache waits for memory, unless its lines are asked for ahead. */
+static void ask_for(const uint8_t *row, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i, 1);
+}
+
 static void embed(const team *t)
 {
     const kvf_plan *plan = t->plan;
+    const size_t bytes = (size_t)t->e->kv_dim * (t->e->bf16_cache ? 2 : 4);
     const kvf_vector *v = t->e->vector;
     size_t begin, end;
     kvf_share(t->me, t->f->pass.n_rows, &begin, &end);
     for (size_t i = begin; i < end; i++) {
         const kvf_row *row = &t->f->pass.rows[i];
+        for (uint32_t j = 0; j < 2; j++)
+            ask_for(native_rows(t->s, 0, j) + row->slot * bytes, bytes);
         float *x = t->s->x + i * t->s->hidden_stride, *p = t->s->y + i * t->s->hidden_stride;
         kvf_matrix_row(&plan->token_embedding, (uint32_t)row->token, x);
         if (plan->embedding_scale != 1.0f) v->scale(x, plan->embedding_scale, x, plan->hidden);
@@ -132,12 +141,6 @@ static void turn_heads(const team *t, const kvf_layer *l, const kvf_row *row, ui
         norm_and_turn(t, &l->k_norm, row->position, k + (size_t)h * d);
 }
 
-/* The first write to a row of the cache waits for memory, unless its lines are asked for ahead. */
-static void ask_for(const uint8_t *row, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i, 1);
-}
-
 /* Make q of some bundles of one row ready, and store their K and V. */
 static void store_bundles(const team *t, uint32_t layer, native_bundle_range bundles, uint32_t r)
 {
@@ -147,11 +150,12 @@ static void store_bundles(const team *t, uint32_t layer, native_bundle_range bun
     float *q = t->s->qkv + r * t->s->qkv_stride, *k = q + e->q_dim, *v = k + e->kv_dim;
     turn_heads(t, &t->plan->layer[layer], row, first, bundles.n * e->side, q, k);
     if (row->stored) return;
+    uint32_t side = e->turned ? 1 : e->side, width = e->side * d / side;
     size_t at = (size_t)first * d, element = e->bf16_cache ? 2 : 4,
            bytes = ((size_t)row->slot * e->kv_dim + at) * element;
     for (uint32_t i = 0; i < 2; i++) { /* K, V */
         uint8_t *to = native_rows(t->s, layer, i) + bytes;
-        e->vector->store[e->bf16_cache]((i ? v : k) + at, to, bundles.n, e->side, d);
+        e->vector->store[e->bf16_cache]((i ? v : k) + at, to, bundles.n, side, width);
         if (layer + 1 < t->plan->layers)
             ask_for(native_rows(t->s, layer + 1, i) + bytes, bundles.n * e->side * d * element);
     }

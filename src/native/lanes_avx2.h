@@ -21,9 +21,10 @@ static inline vf vf_load(const float *p)
 {
     return _mm256_loadu_ps(p);
 }
+/* The first n, or all if there are more, which is usual; zeros behind them. */
 static inline vf vf_load_n(const float *p, size_t n)
 {
-    return _mm256_maskload_ps(p, first(n));
+    return n >= LANES ? vf_load(p) : _mm256_maskload_ps(p, first(n));
 }
 /* a, in a register: what is used twice would else be loaded twice. */
 static inline vf vf_once(vf a)
@@ -37,7 +38,10 @@ static inline void vf_store(float *p, vf a)
 }
 static inline void vf_store_n(float *p, vf a, size_t n)
 {
-    _mm256_maskstore_ps(p, first(n), a);
+    if (n >= LANES)
+        vf_store(p, a);
+    else
+        _mm256_maskstore_ps(p, first(n), a);
 }
 static inline vf vf_add(vf a, vf b)
 {
@@ -101,7 +105,7 @@ static inline vf vf_times_2_to(vf a, vf x)
 /* the first n lanes of a, the others of b */
 static inline vf vf_first(size_t n, vf a, vf b)
 {
-    return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(first(n)));
+    return n >= LANES ? a : _mm256_blendv_ps(b, a, _mm256_castsi256_ps(first(n)));
 }
 static inline vf vf_load_bf16(const uint16_t *p)
 {

@@ -20,9 +20,10 @@ static inline vf vf_load(const float *p)
 {
     return _mm512_loadu_ps(p);
 }
+/* The first n, or all if there are more, which is usual; zeros behind them. */
 static inline vf vf_load_n(const float *p, size_t n)
 {
-    return _mm512_maskz_loadu_ps(first(n), p);
+    return n >= LANES ? vf_load(p) : _mm512_maskz_loadu_ps(first(n), p);
 }
 /* a, in a register: what is used twice would else be loaded twice. */
 static inline vf vf_once(vf a)
@@ -36,7 +37,10 @@ static inline void vf_store(float *p, vf a)
 }
 static inline void vf_store_n(float *p, vf a, size_t n)
 {
-    _mm512_mask_storeu_ps(p, first(n), a);
+    if (n >= LANES)
+        vf_store(p, a);
+    else
+        _mm512_mask_storeu_ps(p, first(n), a);
 }
 static inline vf vf_add(vf a, vf b)
 {
@@ -94,7 +98,7 @@ static inline vf vf_if_less(vf x, vf limit, vf a, vf b)
 /* the first n lanes of a, the others of b */
 static inline vf vf_first(size_t n, vf a, vf b)
 {
-    return _mm512_mask_blend_ps(first(n), b, a);
+    return n >= LANES ? a : _mm512_mask_blend_ps(first(n), b, a);
 }
 static inline vf vf_load_bf16(const uint16_t *p)
 {

@@ -127,6 +127,14 @@ typedef struct source {
     uint32_t output;
 } source;
 
+/* Where output o of a part lies in the part: heads of a bundle are turned. */
+static uint32_t before_turning(const kvf_packed *w, uint32_t o)
+{
+    if (w->side <= 1) return o;
+    uint32_t i = o % (w->side * w->head_dim);
+    return o - i + i % w->side * w->head_dim + i / w->side;
+}
+
 static void find_sources(const kvf_packed *w, const kvf_linear *const *parts, uint32_t panel,
                          source s[KVF_PANEL])
 {
@@ -137,7 +145,7 @@ static void find_sources(const kvf_packed *w, const kvf_linear *const *parts, ui
         s[i] = (source){0};
         if (o >= w->out) continue;
         while (o - before >= parts[part]->w.out) before += parts[part++]->w.out;
-        s[i] = (source){parts[part], o - before};
+        s[i] = (source){parts[part], before_turning(w, o - before)};
     }
 }
 
@@ -145,7 +153,9 @@ static void find_sources(const kvf_packed *w, const kvf_linear *const *parts, ui
 static void read_lines(const source s[KVF_PANEL], uint32_t first, uint32_t end, float *t)
 {
     for (uint32_t o = 0, n; o < KVF_PANEL && s[o].part; o += n) {
-        for (n = 1; o + n < KVF_PANEL && s[o + n].part == s[o].part;) n++;
+        for (n = 1;
+             o + n < KVF_PANEL && s[o + n].part == s[o].part && s[o + n].output == s[o].output + n;)
+            n++;
         read_area(&s[o].part->w, (area){first, end, s[o].output, s[o].output + n}, t + o,
                   KVF_PANEL);
     }

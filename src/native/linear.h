@@ -44,6 +44,10 @@ typedef struct kvf_packed {
     uint32_t in, out, panels;
     uint32_t group, groups; /* q8, q4: inputs per scale of x; how many of these there are */
     bool zeros;             /* q4: zero points are there */
+    /* Narrow heads among the outputs lie in bundles, as attention takes them: what is
+     * [side][head_dim] in the parts is [head_dim][side] here. Set behind kvf_pack_begin; 0 or 1:
+     * nothing is turned. */
+    uint32_t side, head_dim;
     size_t panel_bytes, bytes;
     uint8_t *data; /* [panels][panel_bytes] */
 } kvf_packed;

@@ -98,6 +98,8 @@ static kvf_status list_tasks(packing *p, pack_task *tasks, native_engine *e, int
             if (!status)
                 e->layer_parameters += (uint64_t)of_layer[t].out->in * of_layer[t].out->out;
         }
+        w->qkv.side = e->turned ? e->side : 0;
+        w->qkv.head_dim = plan->head_dim;
     }
     for (int h = 0; h < KVF_HEADS; h++) {
         const kvf_stack *stack = &plan->head[h];
@@ -160,6 +162,17 @@ static uint32_t widest_stage(const kvf_plan *plan)
     return widest;
 }
 
+/* Whether heads of a bundle may be turned when weights are packed: nothing happens to a single head
+ * between the product and attention. */
+static bool turns_at_packing(const native_engine *e)
+{
+    const kvf_plan *plan = e->plan;
+    bool turns = e->side > 1 && plan->heads == plan->kv_heads && !plan->rotary.pairs;
+    for (uint32_t i = 0; i < plan->layers; i++)
+        turns &= !plan->layer[i].q_norm.kind && !plan->layer[i].k_norm.kind;
+    return turns;
+}
+
 /* Bytes of a row made ready for whichever product takes most. */
 static uint64_t prepared_stride(const native_engine *e)
 {
@@ -204,6 +217,7 @@ static kvf_status native_load(void **engine, struct kvf_model *model, kvf_error 
     e->kv_dim = plan->kv_heads * plan->head_dim;
     e->side = e->vector->side(plan->kv_heads, plan->head_dim);
     e->bundles = plan->kv_heads / e->side;
+    e->turned = turns_at_packing(e);
     e->widest_stage = widest_stage(plan);
     e->layer = kvf_array(plan->layers, sizeof *e->layer);
     status = e->layer ? kvf_pool_create(&e->pool, model->info.threads, model->options.pin, err)

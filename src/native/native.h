@@ -30,6 +30,7 @@ typedef struct native_engine {
     bool bf16_cache;
     uint32_t q_dim, kv_dim; /* heads * head_dim, kv_heads * head_dim */
     uint32_t side, bundles; /* heads of K and V that lie side by side, and how many such bundles */
+    bool turned;            /* q, k and v come out of their product in that order */
     uint32_t widest_stage;  /* of heads that are stacks: the longest row between two stages */
     uint64_t weight_bytes, layer_parameters;
     size_t prepared_stride; /* bytes of a row made ready for any product */

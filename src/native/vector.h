@@ -45,6 +45,8 @@ typedef struct kvf_vector {
     void (*act_mul)(kvf_act act, const float *gate, float *x, size_t n); /* x = act(gate) * x */
     void (*add)(float *x, const float *y, size_t n);                     /* x += y */
     void (*scale)(const float *x, float s, float *y, size_t n);          /* y = s * x */
+    float (*most)(const float *x, size_t n); /* of x, n >= 1, but those that are NaN */
+    double (*sum_exp)(const float *x, float most, size_t n); /* of e^(x - most) */
     /* Turn one head in place; cos and sin are [pairs], of its position. */
     void (*rotate)(float *x, const float *cos, const float *sin, uint32_t pairs, bool interleaved);
 
@@ -55,7 +57,7 @@ typedef struct kvf_vector {
     void (*store[2])(const float *x, void *row, uint32_t bundles, uint32_t side, uint32_t head_dim);
     /* What the attention of one query of a bundle carries along: m and l of each head, a, and q. */
     size_t (*state_size)(uint32_t side, uint32_t head_dim); /* in floats */
-    /* q times scale; the bundle's heads begin `step` floats apart */
+    /* q times scale; the bundle's heads begin `step` floats apart; 0: q is [head_dim][side] */
     void (*attend_begin)(float *state, const float *q, size_t step, float scale, uint32_t side,
                          uint32_t head_dim);
     void (*attend[2])(const kvf_attend *a); /* indexed as store */

@@ -57,6 +57,20 @@ static void scale_c(const float *x, float s, float *y, size_t n)
     for (size_t i = 0; i < n; i++) y[i] = s * x[i];
 }
 
+static float most_c(const float *x, size_t n)
+{
+    float most = -INFINITY;
+    for (size_t i = 0; i < n; i++) most = x[i] > most ? x[i] : most;
+    return most;
+}
+
+static double sum_exp_c(const float *x, float most, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += exp((double)x[i] - most);
+    return sum;
+}
+
 static void rotate_c(float *x, const float *cosine, const float *sine, uint32_t pairs,
                      bool interleaved)
 {
@@ -165,6 +179,8 @@ const kvf_vector kvf_vector_c = {
     .act_mul = act_mul_c,
     .add = add_c,
     .scale = scale_c,
+    .most = most_c,
+    .sum_exp = sum_exp_c,
     .rotate = rotate_c,
     .side = side_c,
     .store = {store_f32_c, store_bf16_c},

@@ -47,10 +47,15 @@ static inline vf vf_exp2(vf x)
     return vf_times_2_to(p, x);
 }
 
+/* 1 / (1 + 2^z), which is the sigmoid of -z ln 2 */
+static inline vf vf_fall(vf z)
+{
+    return vf_div(vf_set(1.0f), vf_add(vf_set(1.0f), vf_exp2(z)));
+}
+
 static inline vf vf_sigmoid(vf x)
 {
-    vf e = vf_exp2(vf_mul(x, vf_set(-1.44269504f)));
-    return vf_div(vf_set(1.0f), vf_add(vf_set(1.0f), e));
+    return vf_fall(vf_mul(x, vf_set(-1.44269504f)));
 }
 
 static inline vf vf_tanh(vf x)
@@ -97,9 +102,9 @@ static inline vf vf_act(kvf_act act, vf x)
         return vf_fma(half, vf_erf(vf_mul(x, vf_set(0.70710678f))), half);
     }
     case KVF_ACT_GELU_TANH: {
-        /* x (1 + tanh u) / 2 is x sigmoid(2 u) */
-        vf u2 = vf_mul(x, vf_fma(vf_mul(x, x), vf_set(0.0713548163f), vf_set(1.5957691216f)));
-        return vf_mul(x, vf_sigmoid(u2));
+        /* x (1 + tanh u) / 2 is x sigmoid(2 u), and z = -2 u / ln 2 */
+        vf z = vf_mul(x, vf_fma(vf_mul(x, x), vf_set(-0.102943240f), vf_set(-2.30220820f)));
+        return vf_mul(x, vf_fall(z));
     }
     case KVF_ACT_RELU: return vf_max(vf_set(0.0f), x);
     case KVF_ACT_SILU: return vf_mul(x, vf_sigmoid(x));
@@ -157,6 +162,31 @@ static void scale_lanes(const float *x, float s, float *y, size_t n)
 {
     for (size_t i = 0; i < n; i += LANES)
         vf_store_n(y + i, vf_mul(vf_load_n(x + i, n - i), vf_set(s)), n - i);
+}
+
+static float most_lanes(const float *x, size_t n)
+{
+    vf most = vf_set(-INFINITY);
+    for (size_t i = 0; i < n; i += LANES)
+        most = vf_max(vf_first(n - i, vf_load_n(x + i, n - i), most), most); /* NaN is left out */
+    return vf_lanes_max(most);
+}
+
+/* Sums of lanes over a few thousand elements, so that their rounding stays small. */
+static double sum_exp_lanes(const float *x, float most, size_t n)
+{
+    enum { PART = 256 * LANES };
+    double all = 0;
+    for (size_t begin = 0, end; begin < n; begin = end) {
+        vf sum = vf_set(0.0f);
+        end = n - begin < PART ? n : begin + PART;
+        for (size_t i = begin; i < end; i += LANES) {
+            vf z = vf_mul(vf_sub(vf_load_n(x + i, end - i), vf_set(most)), vf_set(1.44269504f));
+            sum = vf_add(sum, vf_exp2(vf_first(end - i, z, vf_set(-INFINITY))));
+        }
+        all += vf_sum(sum);
+    }
+    return all;
 }
 
 static void rotate_lanes(float *x, const float *cosine, const float *sine, uint32_t pairs,
@@ -261,8 +291,8 @@ static void attend_begin_lanes(float *state, const float *q, size_t step, float 
     scale *= 1.44269504f; /* 1 / ln 2 */
     for (uint32_t i = 0; i < LANES; i++) state[STATE_M + i] = -INFINITY;
     memset(state + STATE_L, 0, (size_t)(to - state - STATE_L) * sizeof *state);
-    if (side == 1) {
-        scale_lanes(q, scale, to, head_dim);
+    if (side == 1 || !step) {
+        scale_lanes(q, scale, to, (size_t)side * head_dim);
         return;
     }
     turn(q, step, scale, to, side, side, head_dim);
@@ -341,6 +371,8 @@ const kvf_vector TABLE = {
     .act_mul = act_mul_lanes,
     .add = add_lanes,
     .scale = scale_lanes,
+    .most = most_lanes,
+    .sum_exp = sum_exp_lanes,
     .rotate = rotate_lanes,
     .side = side_lanes,
     .store = {store_f32_lanes, store_bf16_lanes},

@@ -409,10 +409,12 @@ static void run_together(void *arg, const kvf_member *me)
     run(arg, me);
 }
 
+/* A part waits for earlier ones only, and each member takes its own in their order: so none waits
+ * for ever. The caller, who is the last to begin, takes the later ones. */
 static void run_apart(void *arg, const kvf_member *me)
 {
     native_state *s = arg;
-    for (uint32_t i = me->id; i < s->n_parts; i += me->size)
+    for (uint32_t i = me->size - 1 - me->id; i < s->n_parts; i += me->size)
         run(&s->parts[i], &(kvf_member){.pool = NULL, .id = 0, .size = 1});
 }
 
@@ -478,9 +480,9 @@ kvf_status kvf_native_forward(void *state, const kvf_pass *pass, const kvf_pass_
     uint32_t threads = kvf_pool_threads(e->pool), n = pass->n_rows;
     s->n_parts = n / FEW_ROWS < threads ? n / FEW_ROWS : threads;
     if (together && s->n_parts > 1 && e->weight_bytes <= e->apart_bytes) {
-        for (uint32_t i = 0; i < s->n_parts; i++)
-            make_part(s, i, pass, out, (uint32_t)((uint64_t)n * i / s->n_parts),
-                      (uint32_t)((uint64_t)n * (i + 1) / s->n_parts), TILE_ROWS);
+        for (uint64_t i = 0; i < s->n_parts; i++)
+            make_part(s, (uint32_t)i, pass, out, (uint32_t)(n * i / s->n_parts),
+                      (uint32_t)(n * (i + 1) / s->n_parts), TILE_ROWS);
         kvf_pool_run(e->pool, true, run_apart, s);
         return KVF_OK;
     }

@@ -1,22 +1,27 @@
 /* attend_lanes.h - one block of attention for one type of cache rows. Included by
  * vector_lanes.h with ELEMENT, LOAD, LOAD_N and NAME set. */
 
-/* Products of one query with the keys of LANES positions, lane by lane, each in one chain. */
-static inline void NAME(products)(vf sum[LANES], const float *q, const ELEMENT *k,
-                                  const size_t at[LANES], uint32_t head_dim)
+/* Products of queries of some rows with the keys of half as many positions as there are lanes, which
+ * the rows have in common: each product in one chain for each lane, and half summed. */
+static inline __attribute__((always_inline)) void NAME(products)(const int rows, vf half[TOGETHER],
+                                                                 float *const *q, const ELEMENT *k,
+                                                                 const size_t at[LANES / 2],
+                                                                 uint32_t head_dim)
 {
-    uint32_t whole = head_dim / LANES * LANES;
-    for (int j = 0; j < LANES; j++) sum[j] = vf_set(0.0f);
-    for (uint32_t d = 0; d < whole; d += LANES) {
-        vf x = vf_load(q + d);
-#pragma GCC unroll 16
-        for (int j = 0; j < LANES; j++) sum[j] = vf_fma(x, LOAD(k + at[j] + d), sum[j]);
+    vf sum[TOGETHER][LANES / 2];
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < LANES / 2; j++) sum[r][j] = vf_set(0.0f);
+    for (uint32_t d = 0; d < head_dim; d += LANES) {
+#pragma GCC unroll 8
+        for (int j = 0; j < LANES / 2; j++) {
+            vf x = LOAD_N(k + at[j] + d, head_dim - d);
+            if (rows > 1) x = vf_once(x);
+#pragma GCC unroll 2
+            for (int r = 0; r < rows; r++) /* q is padded with zeros */
+                sum[r][j] = vf_fma(vf_load(q[r] + d), x, sum[r][j]);
+        }
     }
-    if (whole == head_dim) return;
-    vf x = vf_load_n(q + whole, head_dim - whole);
-#pragma GCC unroll 16
-    for (int j = 0; j < LANES; j++)
-        sum[j] = vf_fma(x, LOAD_N(k + at[j] + whole, head_dim - whole), sum[j]);
+    for (int r = 0; r < rows; r++) half[r] = vf_half_sums(sum[r]);
 }
 
 /* Positions p and p + 1 of some rows, which have them in common, for `count` vectors. */
@@ -84,24 +89,44 @@ static inline void NAME(add_some)(float *a, vf before, const float *weights, con
     vf_store(a, vf_fma(vf_load(a), before, vf_add(even, odd)));
 }
 
-/* A wide head of one row. */
-static inline void NAME(head)(uint32_t head_dim, const ELEMENT *k, const ELEMENT *v,
-                              const size_t *at, uint32_t n, float *state)
+/* Scores of LANES positions from p on. */
+static inline __attribute__((always_inline)) void
+NAME(wide_scores)(const int rows, vf (*scores)[KVF_BLOCK / LANES], float *const *q,
+                  const ELEMENT *k, const size_t *at, uint32_t p, uint32_t n, uint32_t head_dim)
 {
-    const float *q = state + state_q(1, head_dim);
-    vf scores[KVF_BLOCK / LANES], sum[LANES];
-    vf_weights weights[1];
-    uint32_t p = 0;
-    do { /* n is never 0 */
-        NAME(products)(sum, q, k, at + p, head_dim);
-        scores[p / LANES] = vf_first(n - p, vf_sums(sum), vf_set(-INFINITY));
-    } while ((p += LANES) < n);
-    vf before = online_softmax(state, scores, n, weights[0]);
+    vf first[TOGETHER], second[TOGETHER];
+    NAME(products)(rows, first, q, k, at + p, head_dim);
+    NAME(products)(rows, second, q, k, at + p + LANES / 2, head_dim);
+    for (int r = 0; r < rows; r++)
+        scores[r][p / LANES] =
+            vf_first(n - p, vf_whole_sums(first[r], second[r]), vf_set(-INFINITY));
+}
+
+/* A wide head of some rows, which have their first `shared` positions in common, a multiple of
+ * LANES: those are loaded once. */
+static inline __attribute__((always_inline)) void
+NAME(head)(const int rows, uint32_t head_dim, const ELEMENT *k, const ELEMENT *v,
+           const size_t *const *at, const uint32_t *n, uint32_t shared, float *const *state)
+{
+    vf scores[TOGETHER][KVF_BLOCK / LANES], before[TOGETHER];
+    vf_weights weights[TOGETHER];
+    float *q[TOGETHER];
+    for (int r = 0; r < rows; r++) q[r] = state[r] + state_q(1, head_dim);
+    for (uint32_t p = 0; p < shared; p += LANES)
+        NAME(wide_scores)(rows, scores, q, k, at[0], p, shared, head_dim);
+#pragma GCC unroll 2
+    for (int r = 0; r < rows; r++) {
+        for (uint32_t p = shared; p < n[r]; p += LANES)
+            NAME(wide_scores)(1, scores + r, q + r, k, at[r], p, n[r], head_dim);
+        before[r] = online_softmax(state[r], scores[r], n[r], weights[r]);
+    }
     uint32_t d = 0;
     for (; d + 4 * LANES <= head_dim; d += 4 * LANES)
-        NAME(add)(1, 4, 1, &state, STATE_A + d, &before, weights, v + d, &at, &n, 0);
+        NAME(add)(rows, 4, 1, state, STATE_A + d, before, weights, v + d, at, n, shared);
     for (; d < head_dim; d += LANES)
-        NAME(add_some)(state + STATE_A + d, before, weights[0], v + d, at, n, head_dim - d);
+        for (int r = 0; r < rows; r++)
+            NAME(add_some)
+            (state[r] + STATE_A + d, before[r], weights[r], v + d, at[r], n[r], head_dim - d);
 }
 
 /* Scores of STEP positions from p on for some rows, which have them in common: a vector is `parts`
@@ -180,7 +205,10 @@ NAME(rows)(const int rows, uint32_t side, uint32_t head_dim, const ELEMENT *k, c
     const uint32_t vectors = side * head_dim / LANES;
     switch (side) {
     case 1:
-        for (int r = 0; r < rows; r++) NAME(head)(head_dim, k, v, at[r], n[r], state[r]);
+        if (head_dim == 4 * LANES)
+            NAME(head)(rows, 4 * LANES, k, v, at, n, shared, state);
+        else
+            NAME(head)(rows, head_dim, k, v, at, n, shared, state);
         break;
     case 4: NAME(bundle)(rows, 4, vectors, k, v, at, n, shared, state); break;
     case 8:
@@ -204,7 +232,7 @@ static void NAME(attend)(const kvf_attend *b)
         at[r] = same ? at[r - 1] : offsets[r];
         for (uint32_t p = 0; !same && p < KVF_BLOCK; p++) offsets[r][p] = (size_t)slots[p] * stride;
         shared[r] = r ? in_common(slots, b->slots[r - 1], b->n[r], b->n[r - 1]) : 0;
-        shared[r] -= shared[r] % NAME(STEP);
+        shared[r] -= shared[r] % (b->side == 1 ? LANES : NAME(STEP));
     }
     for (uint32_t i = 0; i < b->bundles * b->group; i++) {
         size_t first = (size_t)(i / b->group) * b->side * b->head_dim;
@@ -213,10 +241,12 @@ static void NAME(attend)(const kvf_attend *b)
             float *state[TOGETHER];
             some = b->rows - r >= TOGETHER ? TOGETHER : 1;
             for (uint32_t j = 0; j < some; j++) state[j] = b->state[r + j] + i * size;
-            if (some == TOGETHER && TOGETHER > 1) NAME(rows)
-            (TOGETHER, b->side, b->head_dim, k, v, at + r, b->n + r, shared[r + TOGETHER - 1],
-             state);
-            else NAME(rows)(1, b->side, b->head_dim, k, v, at + r, b->n + r, 0, state);
+            if (TOGETHER > 1 && some == TOGETHER) {
+                uint32_t common = shared[r + TOGETHER - 1];
+                NAME(rows)(TOGETHER, b->side, b->head_dim, k, v, at + r, b->n + r, common, state);
+            } else {
+                NAME(rows)(1, b->side, b->head_dim, k, v, at + r, b->n + r, 0, state);
+            }
         }
     }
 }

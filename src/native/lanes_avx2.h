@@ -125,14 +125,15 @@ static inline float vf_lanes_max(vf a)
     return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
 }
 
-/* Lane sums of 8 vectors, as one vector: lane i is the sum of a[i]. */
-static inline vf vf_sums(const vf a[LANES])
+/* As those of lanes_avx512.h. */
+static inline vf vf_half_sums(const vf a[LANES / 2])
 {
-    vf b0 = _mm256_hadd_ps(a[0], a[1]), b1 = _mm256_hadd_ps(a[2], a[3]);
-    vf b2 = _mm256_hadd_ps(a[4], a[5]), b3 = _mm256_hadd_ps(a[6], a[7]);
-    vf c0 = _mm256_hadd_ps(b0, b1), c1 = _mm256_hadd_ps(b2, b3);
-    return _mm256_add_ps(_mm256_permute2f128_ps(c0, c1, 0x20),
-                         _mm256_permute2f128_ps(c0, c1, 0x31));
+    return _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
+}
+static inline vf vf_whole_sums(vf first_half, vf second_half)
+{
+    return _mm256_add_ps(_mm256_permute2f128_ps(first_half, second_half, 0x20),
+                         _mm256_permute2f128_ps(first_half, second_half, 0x31));
 }
 
 /* As those of lanes_avx512.h: parts of 8 or 4 lanes. */

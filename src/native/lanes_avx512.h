@@ -120,19 +120,24 @@ static inline vf add_quarters(vf a, vf b)
     return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
 }
 
-/* Lane i of the result is the sum of the lanes of a[i]: pairs, quarters, halves, in that order. */
-static inline vf vf_sums(const vf a[LANES])
+/* The sums of the lanes of LANES vectors, lane by lane, in two steps, so that half of the vectors
+ * need be there at a time: pairs, quarters, halves, in that order. */
+static inline vf vf_half_sums(const vf a[LANES / 2])
 {
-    vf b[8], c[4];
-    for (int i = 0; i < 8; i++)
+    vf b[4], c[2];
+    for (int i = 0; i < 4; i++)
         b[i] = _mm512_add_ps(_mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]),
                              _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]));
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 2; i++) {
         __m512d lo = _mm512_castps_pd(b[2 * i]), hi = _mm512_castps_pd(b[2 * i + 1]);
         c[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(lo, hi)),
                              _mm512_castpd_ps(_mm512_unpackhi_pd(lo, hi)));
     }
-    return add_quarters(add_quarters(c[0], c[1]), add_quarters(c[2], c[3]));
+    return add_quarters(c[0], c[1]);
+}
+static inline vf vf_whole_sums(vf first_half, vf second_half)
+{
+    return add_quarters(first_half, second_half);
 }
 
 /* Vectors of parts of `side` lanes: 16, 8 or 4. Sums over the parts of as many vectors, one part

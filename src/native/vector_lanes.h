@@ -318,8 +318,8 @@ static void attend_end_lanes(const float *state, float *y, size_t step, uint32_t
  * which what came before must be scaled: 1 where the maximum stayed, which is usual. */
 static inline vf online_softmax(float *state, const vf *scores, uint32_t n, float *weights)
 {
-    vf top = scores[0];
-    for (uint32_t i = 1; i * LANES < n; i++) top = vf_max(top, scores[i]);
+    vf top = vf_set(-INFINITY);
+    for (uint32_t i = 0; i * LANES < n; i++) top = vf_max(top, scores[i]);
     float m = state[STATE_M], highest = vf_lanes_max(top);
     vf before = vf_set(1.0f), sum = vf_load(state + STATE_L);
     if (!(highest <= m)) { /* NaN too: it must not get lost */

@@ -277,13 +277,13 @@ static kvf_status add(trigo_policy *p, trigo_ask *a, place *where, kvf_error *er
 
 /* ---- take ------------------------------------------------------------------------------------ */
 
-/* The logarithm of the sum of the exponentials of a row; no number if the row has one. */
-static double log_sum_exp(const double *x, size_t n)
+/* priors[i] = e^score[i] over the sum of all. */
+static void softmax(const double *score, double *priors, size_t n)
 {
     double most = -INFINITY, sum = 0;
-    for (size_t i = 0; i < n; i++) most = x[i] > most ? x[i] : most;
-    for (size_t i = 0; i < n; i++) sum += exp(x[i] - most);
-    return most + log(sum);
+    for (size_t i = 0; i < n; i++) most = score[i] > most ? score[i] : most;
+    for (size_t i = 0; i < n; i++) sum += priors[i] = exp(score[i] - most);
+    for (size_t i = 0; i < n; i++) priors[i] /= sum;
 }
 
 static kvf_status no_number(const trigo_ask *a, const char *what, double got, kvf_error *err)
@@ -313,8 +313,7 @@ static kvf_status take_priors(trigo_policy *p, const trigo_ask *a, const place *
         double l = logits[(size_t)row * TRIGO_VOCAB + (uint32_t)c->last[i]] - lse[row];
         score[i] = (row ? path[row - 1] : 0) + (l > floor ? l : floor);
     }
-    double all = log_sum_exp(score, c->n);
-    for (uint32_t i = 0; i < c->n; i++) a->priors[i] = exp(score[i] - all);
+    softmax(score, a->priors, c->n);
     return KVF_OK;
 }
 

@@ -1,13 +1,11 @@
-"""support_export.py - what the tests of `kvfork export` share: the program, ONNX's own judgement of a
-file, a file in ONNX Runtime, recorded logits."""
+"""support_export.py - what the tests of `kvfork export` share beside support.py: ONNX's own judgement
+of a file, a file in ONNX Runtime, recorded logits."""
 
 import itertools
 import json
-import os
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
+
+from support import KVFORK, ROOT, run
 
 try:
     import numpy as np
@@ -17,8 +15,6 @@ except ImportError as missing:
     print(f"skipped: {missing}; scripts/setup.sh test installs it")
     sys.exit(77)
 
-ROOT = Path(os.environ.get("KVF_SOURCE_DIR", Path(__file__).resolve().parent.parent))
-KVFORK = Path(os.environ.get("KVF_BUILD_DIR", ROOT / "build")).resolve() / "kvfork"
 CHECKPOINTS = ROOT / "tests/data/checkpoints"
 FAMILIES = sorted(folder.name for folder in CHECKPOINTS.iterdir() if folder.is_dir())
 LEVELS = (ort.GraphOptimizationLevel.ORT_DISABLE_ALL, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
@@ -26,7 +22,7 @@ TOLERANCE = {"f32": 1e-4, "f16": 6e-2}  # of logits with a standard deviation of
 
 
 def export(*arguments):
-    done = subprocess.run([KVFORK, "export", *map(str, arguments)], capture_output=True, text=True)
+    done = run(KVFORK, "export", *arguments, text=True)
     assert done.returncode == 0, f"export {arguments}: {done.stderr}"
     assert not done.stdout and not done.stderr, "nothing is said where nobody watches"
 
@@ -101,12 +97,3 @@ def close(got, want, tolerance, what):
     worst = float(np.abs(got - want).max())
     assert np.isfinite(got).all() and worst <= tolerance, f"{what}: differs by {worst:.2e}, at most {tolerance:.0e}"
     return worst
-
-
-def run_tests(tests, wanted):
-    """Every function test_NAME, or the wanted NAMEs, each with a folder of its own."""
-    for name, test in list(tests.items()):
-        if name.startswith("test_") and (not wanted or name.removeprefix("test_") in wanted):
-            with tempfile.TemporaryDirectory() as folder:
-                print(name, flush=True)
-                test(Path(folder))

@@ -8,25 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
-ROOT = Path(os.environ.get("KVF_SOURCE_DIR", Path(__file__).resolve().parent.parent))
-TRIGO = str(Path(os.environ.get("KVF_BUILD_DIR", ROOT / "build")) / "trigo")
-MODELS = ROOT / "models/trigo"
-failures = 0
-
-
-def check(good, what):
-    global failures
-    if not good:
-        failures += 1
-        print(f"FAILED: {what}")
+from support import MODELS, TRIGO, check, check_full_disk, run, run_tests
 
 
 def match(*arguments, status=0):
-    result = subprocess.run([TRIGO, "match", *map(str, arguments)], capture_output=True, text=True, timeout=200)
+    result = run(TRIGO, "match", *arguments, text=True)
     check(result.returncode == status, f"{arguments}: exit status {result.returncode}: {result.stderr[:300]}")
     return result
 
@@ -35,7 +23,7 @@ def count(result, side=("as_black", "as_white")):
     return sum(sum(result[s].values()) for s in side)
 
 
-def records(folder):
+def test_records(folder):
     """The same match on one thread and on three: same result, same files, and the games replay."""
     told = []
     for threads in (1, 3):
@@ -49,7 +37,7 @@ def records(folder):
     points = {"A": 1, "draw": 0.5, "B": 0}
     games = [json.loads(line) for line in (folder / "1.jsonl").read_text().splitlines()]
     check(abs(sum(points[g["winner"]] for g in games) / 20 - result["score"]) < 1e-9, "the score is that of the records")
-    replayed = subprocess.run([TRIGO, "replay", folder / "1.jsonl"], capture_output=True, text=True, timeout=60).stdout
+    replayed = run(TRIGO, "replay", folder / "1.jsonl", text=True).stdout
     for i, (g, line) in enumerate(zip(games, replayed.splitlines())):
         r = json.loads(line)
         check([m["move"] for m in r["moves"]] == g["moves"], f"game {i}: replay")
@@ -68,7 +56,7 @@ def records(folder):
     check(len(games) == 20 and {"passes", "decided"} == {g["end"] for g in games}, "both ends occur")
 
 
-def table(_):
+def test_table(_):
     out = match("uniform:sims=40", "uniform:sims=40", "--games", 10, "--board", "3x3x2").stdout
     check("A: uniform:sims=40\nB: uniform:sims=40\n" in out, out)
     check("A                10 " in out and "50.0 %" in out and "0 to 2: 0 0 5 0 0\nElo +0.0, no interval" in out, out)
@@ -82,7 +70,7 @@ def table(_):
     check("not decided" in out, out)
 
 
-def networks(folder):
+def test_networks(folder):
     names = (f"{MODELS}:sims=8,engine=native", f"{MODELS}:sims=0,temperature=1,engine=native")
     arguments = (*names, "--board", "3x3", "--games", 4, "--json")
     one, two = (match(*arguments, "--threads", threads) for threads in (1, 2))
@@ -107,7 +95,7 @@ def networks(folder):
     check("spoiled: no complete set of models" in result.stderr, result.stderr)
 
 
-def interruption(folder):
+def test_interruption(folder):
     lines = folder / "kept.jsonl"
     process = subprocess.Popen([TRIGO, "match", "uniform:sims=300", "random", "--games", "1000000", "--json", "--threads", "2",
                                 "--records", lines], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -122,7 +110,7 @@ def interruption(folder):
     check(len(lines.read_text().splitlines()) == count(result), "and is recorded")
 
 
-def progress(_):
+def test_progress(_):
     master, slave = pty.openpty()
     process = subprocess.Popen([TRIGO, "match", "random", "random", "--games", "10"], stdout=subprocess.DEVNULL, stderr=slave)
     os.close(slave)
@@ -131,7 +119,7 @@ def progress(_):
     os.close(master)
 
 
-def bad_ends(folder):
+def test_bad_ends(folder):
     for arguments, words in (([], "it takes two players, but here are 0"), (["random"], "here is 1"),
                              (["a", "b", "c"], "here are 3"), (["random", "random:x=1"], "random has no options"),
                              (["random", "random", "--games", "3"], "--games cannot be '3'"),
@@ -147,19 +135,14 @@ def bad_ends(folder):
         result = match(*arguments, status=2)
         check(words in result.stderr and not result.stdout, f"{arguments}: {result.stderr}")
     check(match("--help").stdout.startswith("usage: trigo match A B"), "help")
+    (folder / "file").touch()
     for arguments, words in ((["--records", "/no/such/file"], "/no/such"), (["--tgn", "/no/such/folder"], "/no/such"),
-                             (["--tgn", str(folder / "1.jsonl")], "1.jsonl"), (["--opening-plies", "600"], "600")):
+                             (["--tgn", str(folder / "file")], "/file"), (["--opening-plies", "600"], "600")):
         result = match("random", "random", *arguments, status=1)
         check(words in result.stderr and not result.stdout, f"{arguments}: {result.stderr}")
     result = match("random", f"{MODELS}:sims=0", "--board", "9x9x9", "--opening-plies", 450, "--max-plies", 900, status=1)
     check("already the opening is too long for" in result.stderr, result.stderr)
-    with open("/dev/full", "wb") as full:
-        result = subprocess.run([TRIGO, "match", "random", "random", "--games", "2"], stdout=full, stderr=subprocess.PIPE)
-    check(result.returncode == 1 and b"No space left" in result.stderr, f"full disk: {result.stderr}")
+    check_full_disk(TRIGO, "match", "random", "random", "--games", "2")
 
 
-with tempfile.TemporaryDirectory() as scratch:
-    for test in (records, table, networks, interruption, progress, bad_ends):
-        test(Path(scratch))
-        print(test.__name__)
-sys.exit(1 if failures else 0)
+run_tests(globals(), sys.argv[1:])

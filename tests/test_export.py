@@ -9,15 +9,13 @@ and both types, and run whole, in pieces, in batches, with branches and with pad
 import itertools
 import resource
 import signal
-import subprocess
 import sys
 
+from support import KVFORK, ROOT, run, run_tests
 from support_export import (
     CHECKPOINTS,
     FAMILIES,
-    KVFORK,
     LEVELS,
-    ROOT,
     TOLERANCE,
     Decoder,
     Expected,
@@ -26,7 +24,6 @@ from support_export import (
     export,
     np,
     onnx,
-    run_tests,
 )
 
 
@@ -102,7 +99,7 @@ def test_metadata(folder):
     path = folder / "adder.onnx"
     export(ROOT / "models/adder/hf", "-o", path, "--tokenizer", "ascii")
     said = {p.key: p.value for p in onnx.load(path).metadata_props}
-    digest = subprocess.run(["sha256sum", ROOT / "models/adder/hf/model.safetensors"], capture_output=True, text=True)
+    digest = run("sha256sum", ROOT / "models/adder/hf/model.safetensors", text=True)
     assert said == {
         "kvfork.family": "gpt2",
         "kvfork.context": "256",
@@ -140,7 +137,7 @@ def test_engines(folder):
         path = folder / f"{family}.onnx"
         export(CHECKPOINTS / family, "-o", path, "--opset", opset)
         expected = CHECKPOINTS / family
-        done = subprocess.run([KVFORK, "check", path, "--expected", expected], capture_output=True, text=True)
+        done = run(KVFORK, "check", path, "--expected", expected, text=True)
         said = f"{family}, opset {opset}: {done.stdout} {done.stderr}"
         assert done.returncode == 0 and done.stdout.startswith("native"), said
 
@@ -188,13 +185,8 @@ def test_failures_leave_nothing(folder):
         ((checkpoint / "config.json", "-o", old), None, "config.json"),
     )
     for arguments, prepare, words in rows:
-        done = subprocess.run(
-            [KVFORK, "export", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            preexec_fn=prepare,
-            restore_signals=prepare is None,
-        )
+        how = {"preexec_fn": prepare, "restore_signals": prepare is None}
+        done = run(KVFORK, "export", *arguments, text=True, **how)
         assert done.returncode == 1 and words in done.stderr, f"{arguments}: {done.returncode} {done.stderr}"
         assert [p.name for p in folder.iterdir()] == ["old.onnx"] and old.read_bytes() == b"old", arguments
 
@@ -213,7 +205,7 @@ def test_usage(folder):
         (("a", "-o", "x", "--tokenizer", "bpe"), "ascii"),
     )
     for arguments, words in rows:
-        done = subprocess.run([KVFORK, "export", *arguments], capture_output=True, text=True, cwd=folder)
+        done = run(KVFORK, "export", *arguments, text=True, cwd=folder)
         assert done.returncode == 2 and words in done.stderr, f"{arguments}: {done.returncode} {done.stderr}"
     assert not list(folder.iterdir())
 

@@ -4,10 +4,10 @@ other activations, scales, biases and names; and broken ones, each refused by na
 
 import itertools
 import json
-import subprocess
 import sys
 
-from support_export import CHECKPOINTS, KVFORK, LEVELS, Decoder, check, close, export, np, onnx, run_tests
+from support import KVFORK, run, run_tests
+from support_export import CHECKPOINTS, LEVELS, Decoder, check, close, export, np, onnx
 
 
 def read_tensors(path):
@@ -178,7 +178,7 @@ def test_refused_checkpoints(folder):
     for changed, content, more, words in rows:
         write_checkpoint(folder / "c", changed, content)
         out = folder / "out.onnx"
-        done = subprocess.run([KVFORK, "export", folder / "c", "-o", out, *more], capture_output=True, text=True)
+        done = run(KVFORK, "export", folder / "c", "-o", out, *more, text=True)
         assert done.returncode == 1 and words in done.stderr, f"{words}: {done.stderr}"
         assert [p.name for p in folder.iterdir()] == ["c"]
     write_checkpoint(folder / "c", config | {"mystery": 1}, tensors | {"model.extra": tensors[some]})

@@ -4,7 +4,8 @@ another exporter wrote from the same weights: names, types, shapes, numbers."""
 
 import sys
 
-from support_export import LEVELS, ROOT, Decoder, check, close, export, np, onnx, ort, run_tests
+from support import MODELS, run_tests
+from support_export import LEVELS, Decoder, check, close, export, np, onnx, ort
 
 
 def declared(path):
@@ -59,7 +60,7 @@ def trigo_outputs(s, prefix, evaluated, mask):
 
 
 def test_trigo(folder):
-    out, given = folder / "set", ROOT / "models/trigo"
+    out, given = folder / "set", MODELS
     export("--parts", "trigo", given, "-o", out)
     assert sorted(p.name for p in out.iterdir()) == sorted(
         [*(p.name for p in given.glob("*.onnx") if "dynamo" not in p.name), "decoder.onnx"]

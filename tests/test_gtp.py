@@ -3,32 +3,19 @@
 that is no command at all."""
 
 import json
-import os
 import random
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(os.environ.get("KVF_SOURCE_DIR", Path(__file__).resolve().parent.parent))
-TRIGO = str(Path(os.environ.get("KVF_BUILD_DIR", ROOT / "build")) / "trigo")
-failures = 0
+from support import MODELS, TRIGO, check, check_full_disk, run, run_tests
 
 
-def check(good, what):
-    global failures
-    if not good:
-        failures += 1
-        print(f"FAILED: {what}")
-
-
-def run(text, *arguments):
-    data = text.encode() if isinstance(text, str) else text
-    return subprocess.run([TRIGO, "gtp", *arguments], input=data, capture_output=True, timeout=120)
+def gtp(text, *arguments):
+    return run(TRIGO, "gtp", *arguments, input=text.encode() if isinstance(text, str) else text)
 
 
 def talk(text, *arguments, status=0):
     """The answers to what is sent, each without the empty line behind it."""
-    result = run(text, *arguments)
+    result = gtp(text, *arguments)
     check(result.returncode == status, f"{arguments}: exit status {result.returncode}: {result.stderr[:300]}")
     out = result.stdout.decode("ascii")
     check(out == "" or out.endswith("\n\n"), f"the last answer ends with an empty line: {out[-80:]!r}")
@@ -49,7 +36,7 @@ def converse(dialogue, *arguments):
         check(good, f"{line!r}: {got!r}, want {want!r}")
 
 
-def administration():
+def test_administration(_):
     converse([
         ("protocol_version", "= 2"), ("name", "= trigo"), ("known_command play", "= true"),
         ("known_command Play", "= false"), ("known_command loadsgf", "= false"), ("known_command", "? syntax error"),
@@ -67,13 +54,13 @@ def administration():
     check(len(listed) == len(set(listed)), "no command is listed twice")
     known = talk("".join(f"known_command {c}\n" for c in listed))
     check(known == ["= true"] * len(listed), "what is listed is known")
-    shown = subprocess.run([TRIGO, "gtp", "--help"], capture_output=True, text=True, timeout=60).stdout
+    shown = gtp("", "--help").stdout.decode()
     check(all(f"\n  {c} " in shown for c in listed), "--help shows each command")
     check(talk("name") == ["= trigo"], "the last line needs no new line")
     check(talk("") == [], "nothing to say")
 
 
-def boards():
+def test_boards(_):
     converse([
         ("boardsize 26", "? unacceptable size"), ("boardsize 0", "? unacceptable size"), ("boardsize", "? syntax error"),
         ("boardsize -5", "? syntax error"), ("boardsize 5 5", "? syntax error"), ("boardsize 4294967301", "? syntax error"),
@@ -94,7 +81,7 @@ def boards():
     check(len(talk("boardsize 25\nshowboard\n")[-1].split("\n")) == 27, "a large board is drawn whole")
 
 
-def rules():
+def test_rules(_):
     ko = ["b B3", "w B2", "b C4", "w C1", "b D3", "w D2", "b C2", "w C3"]
     converse([("boardsize 5", "=")] + [(f"play {m}", "=") for m in ko] + [
         ("play b C2", "? illegal move"), ("trigo-play b 0b", "? illegal move: '0b' is forbidden by ko"),
@@ -115,7 +102,7 @@ def rules():
     ], "uniform:sims=20")
 
 
-def scores():
+def test_scores(_):
     converse([
         ("boardsize 5", "="), ("final_score", "= 0"), ("play b C3", "="), ("final_score", "= B+25"),
         ("komi 6.5", "="), ("final_score", "= B+18.5"), ("komi x", "? syntax error"), ("komi nan", "? syntax error"),
@@ -123,14 +110,14 @@ def scores():
         ("komi 0", "="), ("trigo-play w Resign", "="), ("final_score", "= B+Resign"), ("genmove b", "? the game is over"),
         ("undo", "="), ("final_score", "= B+25"),
     ])
-    told = run("komi 6.5\nkomi 0\n").stderr.decode()
+    told = gtp("komi 6.5\nkomi 0\n").stderr.decode()
     check(told.count("no komi") == 1 and "6.5" in told, f"komi is told of: {told}")
     # a prisoner counts: White's stone at A1 is taken, then Black owns all
     taken = talk("boardsize 3\nplay b a2\nplay w a1\nplay b b1\nfinal_score\n")
     check(taken[-1] == "= B+10", f"area and prisoners: {taken[-1]}")
 
 
-def layers():
+def test_layers(_):
     converse([
         ("trigo-boardsize 3 3 3", "="), ("play b A1", "? cells of this board have no vertices: use the trigo- commands"),
         ("genmove b", "? cells of this board have no vertices: use the trigo- commands"), ("trigo-play b 000", "="),
@@ -148,16 +135,15 @@ def layers():
 
 def replay(shape, moves):
     line = json.dumps({"id": "g", "shape": shape, "moves": moves})
-    path = "/dev/stdin"
-    result = subprocess.run([TRIGO, "replay", path], input=line.encode(), capture_output=True, timeout=60)
+    result = run(TRIGO, "replay", "/dev/stdin", input=line.encode())
     check(result.returncode == 0, f"replay: {result.stderr}")
     return json.loads(result.stdout)
 
 
-def games():
+def test_games(_):
     """Two colours of one player, to two passes: legal by the rules, scored as they say, and again the same."""
     for player, shape, most in (("random", [5, 5, 1], 400), ("uniform:sims=60", [4, 4, 1], 300),
-                                (f"{ROOT}/models/trigo:sims=0,temperature=1", [4, 3, 2], 40)):
+                                (f"{MODELS}:sims=0,temperature=1", [4, 3, 2], 40)):
         lines = f"trigo-boardsize {shape[0]} {shape[1]} {shape[2]}\n" + "trigo-genmove b\ntrigo-genmove w\n" * (most // 2)
         lines += "trigo-moves\nfinal_score\n"
         answers = talk(lines, player)
@@ -176,7 +162,7 @@ def games():
             check(talk(lines, player, "--seed", "1") != answers, "another seed gives another game")
 
 
-def clocks():
+def test_clocks(_):
     converse([
         ("boardsize 9", "="), ("time_settings 0 1 50", "="), ("genmove b", None), ("time_left b 1 40", "="),
         ("genmove w", None), ("genmove b", None), ("time_left w 0 0", "="), ("genmove w", None),
@@ -185,7 +171,7 @@ def clocks():
     ], "uniform:sims=1000000000")
 
 
-def hostile():
+def test_hostile(_):
     answers = talk(b"x" * 1000000 + b"\nname\n")
     check(answers == ["? the line is too long", "= trigo"], f"a long line: {str(answers)[:100]}")
     check(talk(b"#" + b"x" * 3000 + b"\nname\n" + b"y" * 5000) == ["= trigo", "? the line is too long"], "long at the end")
@@ -201,21 +187,16 @@ def hostile():
     for _ in range(2000):
         text += " ".join([random.choice(names)] + random.choices(words, k=random.randrange(4))) + "\n"
     check(len(talk(text, "random")) == 2001 - sum(not l for l in text.splitlines()), "an answer for every command")
-    with open("/dev/full", "wb") as full:
-        result = subprocess.run([TRIGO, "gtp"], input=b"name\n" * 10, stdout=full, stderr=subprocess.PIPE, timeout=60)
-    check(result.returncode == 1 and b"No space left" in result.stderr, f"full disk: {result.stderr}")
+    check_full_disk(TRIGO, "gtp", input=b"name\n" * 10)
 
 
-def usage():
+def test_usage(_):
     for arguments, status, words in ((["--what"], 2, "try: trigo gtp --help"), (["random", "random"], 2, "usage"),
                                      (["--seed", "x"], 2, "usage"), (["uniform:sims=x"], 2, "sims should be"),
                                      (["/no/folder"], 1, "/no/folder: no complete set")):
-        result = run("name\n", *arguments)
+        result = gtp("name\n", *arguments)
         check(result.returncode == status and words in result.stderr.decode(), f"{arguments}: {result}")
         check(not result.stdout, f"{arguments}: wrote to stdout")
 
 
-for test in (administration, boards, rules, scores, layers, games, clocks, hostile, usage):
-    test()
-    print(test.__name__)
-sys.exit(1 if failures else 0)
+run_tests(globals(), sys.argv[1:])

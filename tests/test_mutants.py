@@ -17,20 +17,19 @@ and `test_mutants.py -k MODEL SEED I` keeps one mutant in mutant.onnx and says w
 import collections
 import random
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from support_export import CHECKPOINTS, KVFORK, ROOT, export, np, onnx
+from support import KVFORK, MODELS, ROOT, run
+from support_export import CHECKPOINTS, export, np, onnx
 from onnx import TensorProto, helper, numpy_helper
 
 TRUNK, CHUNK, BRANCHES = 40, 9, ("13:3,1,4,1,5", "27:9,2,6")
 TOLERANCE = 2e-4  # of the largest logit
 
 CORPUS = ROOT / "tests/data/corpus/valid"
-TRIGO = ROOT / "models/trigo"
-HEADS = ["--policy-head", str(TRIGO / "policy_head.onnx")]
+HEADS = ["--policy-head", str(MODELS / "policy_head.onnx")]
 MADE = ("plain", "values", "scatter", "length-first", "one-row-batch", "bits4", "no-past", "merged", "rotary",
         "parallel", "parallel-pair", "rotary-part")
 EXPORTS = {"gpt2": [], "llama": [], "llama3-rope": [], "mistral": [], "qwen2": ["--names", "optimum"], "qwen3": []}
@@ -296,7 +295,7 @@ class Model:
         command = [KVFORK, "eval", path, "--tokens", tokens, "--chunk", CHUNK, "-t", 1, "--logits", rows]
         for b in BRANCHES:
             command += ["--branch", b]
-        done = subprocess.run([str(c) for c in [*command, *self.options, *options]], capture_output=True, text=True, timeout=60)
+        done = run(*command, *self.options, *options, text=True, timeout=60)
         if done.returncode == 0:
             return np.fromfile(rows, np.float32).astype(np.float64)
         if done.returncode < 0 and "ort" in options:  # its graph optimisations do not survive every graph
@@ -376,7 +375,7 @@ def models(folder, wanted):
         yield f"made-{name}", ROOT / f"tests/data/made/{name}/model.onnx", ()
     yield "adder", ROOT / "models/adder/adder.onnx", ()
     for name in ("base_model", "base_model.dynamo", "base_model_eval_extend"):
-        yield f"trigo-{name}", TRIGO / f"{name}.onnx", HEADS
+        yield f"trigo-{name}", MODELS / f"{name}.onnx", HEADS
     for family, options in EXPORTS.items():
         if not wanted or f"export-{family}" in wanted:
             path = folder / f"{family}.onnx"

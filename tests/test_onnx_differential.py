@@ -6,10 +6,8 @@ them, such as numbers of every type spelled out one by one. dump_onnx prints wha
 the same lines are written here from what the package found.
 """
 
-import os
 import pathlib
 import struct
-import subprocess
 import sys
 import tempfile
 import zlib
@@ -21,8 +19,7 @@ try:
 except ImportError as error:
     sys.exit(f"{error}: this test needs the onnx package; scripts/setup.sh test installs it in .deps/venv")
 
-SOURCE = pathlib.Path(os.environ["KVF_SOURCE_DIR"])
-DUMP = pathlib.Path(os.environ["KVF_BUILD_DIR"]) / "tests" / "dump_onnx"
+from support import BUILD, ROOT, run
 
 
 # ---- what the onnx package found -----------------------------------------------------------------
@@ -212,10 +209,10 @@ def make(nodes, initializers):
 
 def compare(path):
     want = list(model(onnx.load(path)))
-    run = subprocess.run([DUMP, path], capture_output=True)
-    if run.returncode:
-        return f"{path}: {run.stderr.decode()}"
-    got = run.stdout.decode().splitlines()
+    dumped = run(BUILD / "tests/dump_onnx", path)
+    if dumped.returncode:
+        return f"{path}: {dumped.stderr.decode()}"
+    got = dumped.stdout.decode().splitlines()
     for number, (a, b) in enumerate(zip(want, got)):
         if a != b:
             return f"{path}: line {number + 1}: onnx has\n  {a}\nwe have\n  {b}"
@@ -226,9 +223,9 @@ def compare(path):
 
 
 def main():
-    paths = sorted((SOURCE / "tests/data/corpus/valid").glob("*/model.onnx"))
-    paths += sorted((SOURCE / "models").glob("*/*.onnx"))
-    paths += [SOURCE / f"tests/data/corpus/broken/{n}/model.onnx"
+    paths = sorted((ROOT / "tests/data/corpus/valid").glob("*/model.onnx"))
+    paths += sorted((ROOT / "models").glob("*/*.onnx"))
+    paths += [ROOT / f"tests/data/corpus/broken/{n}/model.onnx"
               for n in ("control-good-base", "external-control-good", "unknown-op")]  # fmt: skip
     assert len(paths) > 20, f"only {len(paths)} files were found"
     wrong = []

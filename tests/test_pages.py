@@ -8,28 +8,13 @@ import html.parser
 import json
 import os
 import re
-import subprocess
 import sys
-import tempfile
 import xml.etree.ElementTree as xml
 
-SOURCE, BUILD = os.environ["KVF_SOURCE_DIR"], os.environ["KVF_BUILD_DIR"]
-TRIGO, KVFORK = os.path.join(BUILD, "trigo"), os.path.join(BUILD, "kvfork")
-GAMES = os.path.join(SOURCE, "tests/data/trigo/games.jsonl")
-MODELS = os.path.join(SOURCE, "models/trigo")
+from support import KVFORK, MODELS, ROOT, TRIGO, check, run, run_tests
+
+GAMES = ROOT / "tests/data/trigo/games.jsonl"
 VOID = {"meta", "input", "br", "img", "link"}
-failures = 0
-
-
-def check(condition, words):
-    global failures
-    if not condition:
-        failures += 1
-        print("FAILED:", words)
-
-
-def run(*arguments, **options):
-    return subprocess.run(arguments, capture_output=True, timeout=120, **options)
 
 
 class Page(html.parser.HTMLParser):
@@ -80,10 +65,10 @@ class Page(html.parser.HTMLParser):
 # ---- kvfork bench ---------------------------------------------------------------------------------
 
 
-def report(folder):
+def test_report(folder):
     path = os.path.join(folder, "report.html")
     model = os.path.join(folder, '<b>&".onnx')
-    with open(os.path.join(SOURCE, "models/adder/adder.onnx"), "rb") as a, open(model, "wb") as b:
+    with open(ROOT / "models/adder/adder.onnx", "rb") as a, open(model, "wb") as b:
         b.write(a.read())
     result = run(KVFORK, "bench", model, "-p", "4", "-n", "3,8", "-d", "0,5", "-np", "1,2,4", "-r", "2", "-t", "1",
                  "-o", "json", "--report", path)
@@ -126,7 +111,7 @@ def view(folder, game, *arguments):
     return Page(path)
 
 
-def games(folder):
+def test_games(folder):
     """Every reference game: each ply, what it took, the area, and the stones at the end."""
     for number, line in enumerate(open(GAMES), 1):
         game = json.loads(line)
@@ -154,7 +139,7 @@ def games(folder):
         check(data_of(text) == data, f"{game['id']}: its text gives another page")
 
 
-def searched(folder):
+def test_searched(folder):
     """What a page says of a position is what trigo analyze says of it."""
     game = os.path.join(folder, "game.jsonl")
     moves = ["00", "b0", "zz", "0b", "Pass", "bb"]
@@ -176,7 +161,7 @@ def searched(folder):
             check(n == child["N"] and abs(prior - child["P"]) < 1e-3, f"position {i}: {child} {n} {prior}")
 
 
-def recorded(folder):
+def test_recorded(folder):
     """A record of self-play brings its own values and visits."""
     game = os.path.join(folder, "record.jsonl")
     record = {"id": "7-17", "shape": [5, 5, 1], "end": "plies", "moves": [
@@ -193,7 +178,7 @@ def recorded(folder):
     check("values" in [tag.get("id") for _, tag in page.tags], "values are drawn")
 
 
-def selfplayed(folder):
+def test_selfplayed(folder):
     """What self-play writes is read as it stands, and its text is the same game."""
     out = os.path.join(folder, "games")
     result = run(TRIGO, "selfplay", "--models", "uniform", "--games", "2", "--out", out, "--shape", "3x3x3", "--sims", "8",
@@ -211,7 +196,7 @@ def selfplayed(folder):
     check(text["plies"] == data["plies"] and len(data["plies"]) == len(record["moves"]), "text and record differ")
 
 
-def bench_search(folder):
+def test_bench_search(folder):
     """The table of a searched move, in every format and as a page."""
     path = os.path.join(folder, "search.html")
     ask = [TRIGO, "bench", "--search", "--models", MODELS, "--engine", "native", "--board", "3x3x3", "--sims", "50",
@@ -241,7 +226,7 @@ def bench_search(folder):
         check(run(TRIGO, "bench", "--models", MODELS, *arguments).returncode == 2, f"usage of {arguments}")
 
 
-def hostile_names(folder):
+def test_hostile_names(folder):
     bad = "</title></script><script>alert(1)</script><img src=x onerror='alert(2)'>\"&amp;\u2028\u00e9\x1b"
     game = os.path.join(folder, "<i>&\"'.jsonl")
     with open(game, "w") as file:
@@ -249,7 +234,7 @@ def hostile_names(folder):
     page = view(folder, game)
     check(len(page.scripts) == 2, "a name became a script")
     check(page.texts["title"] == "<i>&\"'.jsonl, " + bad.replace("\x1b", "\ufffd"), repr(page.texts["title"]))
-    binary = os.path.join(folder.encode(), b"\xff\xfe<.tgn")
+    binary = os.path.join(os.fsencode(folder), b"\xff\xfe<.tgn")
     with open(binary, "wb") as file:
         file.write(b"[Board 3x3]\n\n1. 00 ")
     check(view(folder, binary).texts["title"] == "\ufffd\ufffd<.tgn", "a name that is not UTF-8")
@@ -272,7 +257,7 @@ WRONG = [
 ]
 
 
-def wrong_files(folder):
+def test_wrong_files(folder):
     game, path = os.path.join(folder, "wrong"), os.path.join(folder, "none.html")
     for content, words in WRONG:
         with open(game, "wb") as file:
@@ -300,8 +285,4 @@ def wrong_files(folder):
     check(result.returncode == 0 and b"-o PAGE.html" in result.stdout and not result.stderr, "help")
 
 
-with tempfile.TemporaryDirectory() as scratch:
-    for test in (report, games, searched, recorded, selfplayed, bench_search, hostile_names, wrong_files):
-        test(scratch)
-        print(test.__name__)
-sys.exit(1 if failures else 0)
+run_tests(globals(), sys.argv[1:])

@@ -9,30 +9,18 @@ import re
 import struct
 import subprocess
 import sys
-import tempfile
 import termios
-from pathlib import Path
 
-ROOT = Path(os.environ.get("KVF_SOURCE_DIR", Path(__file__).resolve().parent.parent))
-TRIGO = str(Path(os.environ.get("KVF_BUILD_DIR", ROOT / "build")) / "trigo")
-failures = 0
-
-
-def check(good, what):
-    global failures
-    if not good:
-        failures += 1
-        print(f"FAILED: {what}")
+from support import MODELS, TRIGO, check, check_full_disk, run, run_tests
 
 
 def play(text, *arguments, status=0):
-    data = text.encode() if isinstance(text, str) else text
-    result = subprocess.run([TRIGO, "play", *arguments], input=data, capture_output=True, timeout=120)
+    result = run(TRIGO, "play", *arguments, input=text.encode() if isinstance(text, str) else text)
     check(result.returncode == status, f"{arguments}: exit status {result.returncode}: {result.stderr[:300]}")
     return result.stdout.decode(), result.stderr.decode()
 
 
-def two_people(folder):
+def test_two_people(folder):
     saved = folder / "game.tgn"
     text = "a0\n0a\n\nz0\naa\npass\nPASS\n"
     out, words = play(text, "--board", "3x3", "--white", "human", "--save", str(saved))
@@ -50,7 +38,7 @@ def two_people(folder):
     check("1. Black a0\n" in out and "b0" not in out, "after undo another move; nothing is read behind quit")
 
 
-def wrong_commands(folder):
+def test_wrong_commands(folder):
     rows = [("q0", "'q0' is no move on 5x5"), ("00\n00", "'00' is on a stone"), ("save", "one word, or save FILE"),
             ("b0 b0", "one word, or save FILE"), ("load", "one word, or save FILE"), ("load /no/such", "/no/such: No such file"),
             (f"load {folder}", str(folder)), ("save /no/such/file", "/no/such"),
@@ -69,7 +57,7 @@ def wrong_commands(folder):
         play(bytes(random.randrange(256) for _ in range(3000)) + b"\n", "--white", "random")
 
 
-def against_a_player(folder):
+def test_against_a_player(folder):
     saved, other = folder / "kept.tgn", folder / "other.tgn"
     out, _ = play(f"000\nhint\nsave {other}\nundo\n", "--white", "uniform:sims=50", "--save", str(saved), "--board", "3x3x3")
     check(re.search(r"^1\. White \w{3}  \(50 visits, even\)$", out, re.M), "the player answers")
@@ -83,7 +71,7 @@ def against_a_player(folder):
     check("  layer a      layer 0      layer z\n" in out and "2. Black Pass" in out and "2. White " in out, "load goes on")
 
 
-def players_alone(folder):
+def test_players_alone(folder):
     saved = folder / "alone.tgn"
     arguments = ["--black", "uniform:sims=30,temperature=1", "--white", "random", "--board", "4x4", "--save", str(saved)]
     out, words = play("", *arguments)
@@ -91,14 +79,12 @@ def players_alone(folder):
     check(out.rstrip().endswith(("wins", "a draw")) and not words, "a game to its end")
     check(play("", *arguments)[0] == out, "equal seeds give equal games")
     check(play("", *arguments[:-2], "--seed", "9")[0] != out, "another seed gives another game")
-    record = subprocess.run([TRIGO, "play", "--load", str(saved), "--black", "random", "--white", "random"],
-                            capture_output=True, text=True, timeout=60)
-    check(record.returncode == 0 and "two passes" in record.stdout and saved.read_text() == first, "a game that is over")
-    play("", "--black", f"{ROOT}/models/trigo:sims=4,temperature=1", "--white", f"{ROOT}/models/trigo:sims=0,temperature=1",
-         "--board", "3x3")
+    out, _ = play("", "--load", str(saved), "--black", "random", "--white", "random")
+    check("two passes" in out and saved.read_text() == first, "a game that is over")
+    play("", "--black", f"{MODELS}:sims=4,temperature=1", "--white", f"{MODELS}:sims=0,temperature=1", "--board", "3x3")
 
 
-def bad_ends(folder):
+def test_bad_ends(folder):
     for arguments, words in ((["--board", "5"], "no shape of a board"), (["--board", "28x5"], "axis X"),
                              (["--white", "uniform:sims=1"], "but not 1"), (["extra"], "one word too many"),
                              (["--seed", "x"], "--seed cannot be 'x'"), (["--adviser", "human"], "--adviser cannot be"),
@@ -110,9 +96,7 @@ def bad_ends(folder):
     _, told = play("00\n", "--save", "/no/such/game.tgn", status=1)
     check("/no/such" in told, told)
     check(play("", "--help")[0].startswith("usage: trigo play"), "help")
-    with open("/dev/full", "wb") as full:
-        result = subprocess.run([TRIGO, "play"], input=b"show\n" * 99, stdout=full, stderr=subprocess.PIPE, timeout=60)
-    check(result.returncode == 1 and b"No space left" in result.stderr, f"full disk: {result.stderr}")
+    check_full_disk(TRIGO, "play", input=b"show\n" * 99)
 
 
 def on_a_terminal(columns, environment, *arguments):
@@ -135,7 +119,7 @@ def on_a_terminal(columns, environment, *arguments):
     return shown.decode().replace("\r", "")
 
 
-def terminals(_):
+def test_terminals(_):
     wide = on_a_terminal(120, {}, "--board", "5x5x5", "--white", "human")
     check(re.search(r"layer a +layer b +layer 0 +layer y +layer z", wide), "five layers side by side")
     check("Black> " in wide and "White> " in wide and "\033[1;36;7mX\033[0m" in wide, "prompts and colours")
@@ -146,8 +130,4 @@ def terminals(_):
     check("\033" not in on_a_terminal(80, {"TERM": "dumb"}, "--board", "3x3x3", "--white", "human"), "a dumb terminal")
 
 
-with tempfile.TemporaryDirectory() as scratch:
-    for test in (two_people, wrong_commands, against_a_player, players_alone, bad_ends, terminals):
-        test(Path(scratch))
-        print(test.__name__)
-sys.exit(1 if failures else 0)
+run_tests(globals(), sys.argv[1:])

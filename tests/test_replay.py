@@ -5,25 +5,15 @@ said with its place."""
 import json
 import os
 import random
-import subprocess
 import sys
-import tempfile
 
-SOURCE, BUILD = os.environ["KVF_SOURCE_DIR"], os.environ["KVF_BUILD_DIR"]
-TRIGO = os.path.join(BUILD, "trigo")
-GAMES = os.path.join(SOURCE, "tests/data/trigo/games.jsonl")
-failures = 0
+from support import ROOT, TRIGO, check, check_full_disk, run, run_tests
+
+GAMES = ROOT / "tests/data/trigo/games.jsonl"
 
 
-def check(condition, words):
-    global failures
-    if not condition:
-        failures += 1
-        print("FAILED:", words)
-
-
-def trigo(*arguments, **options):
-    return subprocess.run([TRIGO, *arguments], capture_output=True, timeout=60, **options)
+def trigo(*arguments):
+    return run(TRIGO, *arguments)
 
 
 def replay_lines(folder, content):
@@ -33,7 +23,7 @@ def replay_lines(folder, content):
     return trigo("replay", path), path
 
 
-def games_come_out_identical(folder):
+def test_games_come_out_identical(folder):
     want = [json.loads(line) for line in open(GAMES)]
     check(len(want) == 25, "25 reference games")
     plain = [{"id": g["id"], "shape": g["shape"], "moves": [m["move"] for m in g["moves"]]} for g in want]
@@ -49,7 +39,7 @@ def games_come_out_identical(folder):
                 check(w.get(key) == g.get(key), f"{name}: {w['id']}: {key} differs")
 
 
-def a_resignation(folder):
+def test_a_resignation(folder):
     content = b'{"id":"\\u00e9\\"","shape":[5,5,1],"moves":["00","b0","Resign"],"unknown":{"a":[]}}'
     result, _ = replay_lines(folder, content)
     check(result.returncode == 0, f"resignation: {result.stderr}")
@@ -96,7 +86,7 @@ WRONG = [
 ]
 
 
-def wrong_lines(folder):
+def test_wrong_lines(folder):
     good = b'{"id":"good","shape":[2,1,1],"moves":["0"]}\n'
     for line, words in WRONG:
         result, path = replay_lines(folder, good + b"\n" + line + b"\n" + good)
@@ -107,7 +97,7 @@ def wrong_lines(folder):
         check(len(result.stdout.splitlines()) == 1, f"{line[:60]}: the game before it is written")
 
 
-def damaged_lines(folder):
+def test_damaged_lines(folder):
     random.seed(7)
     line = json.dumps({"id": "a", "shape": [3, 3, 1], "moves": ["a0", "00", {"move": "z0"}, "Pass"]}).encode()
     for cut in range(1, len(line)):
@@ -125,7 +115,7 @@ def damaged_lines(folder):
     check(refused > 100, f"only {refused} damaged lines were refused")
 
 
-def usage(folder):
+def test_usage(folder):
     check(trigo().returncode == 2, "no command")
     for arguments in (["nothing"], ["replay"], ["replay", "a", "b"], ["replay", "--what"], ["bench"],
                       ["bench", "--rules", "--seconds", "0"], ["bench", "--rules", "--seconds", "1x"],
@@ -138,12 +128,10 @@ def usage(folder):
     result = trigo("replay", os.path.join(folder, "absent"))
     check(result.returncode == 1 and b"absent: No such file" in result.stderr, "absent file")
     check(trigo("replay", folder).returncode == 1, "a folder is no file")
-    with open("/dev/full", "wb") as full:
-        result = subprocess.run([TRIGO, "replay", GAMES], stdout=full, stderr=subprocess.PIPE, timeout=60)
-    check(result.returncode == 1 and b"No space left" in result.stderr, f"full disk: {result.stderr}")
+    check_full_disk(TRIGO, "replay", GAMES)
 
 
-def bench(_):
+def test_bench(_):
     result = trigo("bench", "--rules", "--json", "--seconds", "0.001")
     rows = json.loads(result.stdout)["rows"]
     check(result.returncode == 0 and len(rows) >= 5, "bench --json")
@@ -156,8 +144,4 @@ def bench(_):
     check(len({len(line) for line in table}) == 1, "the table's lines are equally long")
 
 
-with tempfile.TemporaryDirectory() as scratch:
-    for test in (games_come_out_identical, a_resignation, wrong_lines, damaged_lines, usage, bench):
-        test(scratch)
-        print(test.__name__)
-sys.exit(1 if failures else 0)
+run_tests(globals(), sys.argv[1:])

@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-ROOT = Path(os.environ.get("KVF_SOURCE_DIR", Path(__file__).resolve().parent.parent))
+from support import ROOT
 
 LOW = ["api", "base"]
 ENGINE = LOW + ["onnx", "plan", "engine", "model"]  # what lifts a model or runs it

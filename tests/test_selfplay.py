@@ -14,28 +14,20 @@ import sys
 import tempfile
 import time
 
-SOURCE, BUILD = os.environ["KVF_SOURCE_DIR"], os.environ["KVF_BUILD_DIR"]
-TRIGO = os.path.join(BUILD, "trigo")
-MODELS = os.path.join(SOURCE, "models/trigo")
+import support
+from support import MODELS, TRIGO, check, check_full_disk, run
+
 try:
     import numpy
 except ImportError:
     print("numpy is not installed; scripts/setup.sh test installs it")
     sys.exit(77)
-failures = 0
 
 UNIFORM = ["--models", "uniform", "--games", "60", "--games-per-file", "8", "--shape", "5x5,3x3x3,4x4", "--seed", "7"]
 
 
-def check(condition, words):
-    global failures
-    if not condition:
-        failures += 1
-        print("FAILED:", words, flush=True)
-
-
 def trigo(*arguments, **options):
-    return subprocess.run([TRIGO, *arguments], capture_output=True, text=True, timeout=250, **options)
+    return run(TRIGO, *arguments, text=True, **options)
 
 
 def selfplay(out, *arguments, **options):
@@ -207,8 +199,7 @@ def full_disk(tmp, whole):
         check(look(out) or of == ".json", "games are finished on a full disk")
         must(selfplay(out, *UNIFORM), "room again")
         same(whole, out, "after a full disk")
-    result = subprocess.run(f"{TRIGO} collect '{whole}' > /dev/full", shell=True, capture_output=True)
-    check(result.returncode == 1 and b"No space" in result.stderr, f"collect onto a full disk: {result.stderr}")
+    check_full_disk(TRIGO, "collect", whole)
 
 
 # ---- arrays ----
@@ -456,8 +447,8 @@ def main():
                            ("damaged", lambda: damaged(tmp, whole))):
             test()
             print(f"{time.monotonic() - started:6.1f} s  {what}", flush=True)
-    print("all passed" if not failures else f"{failures} failed")
-    return failures > 0
+    print("all passed" if not support.failures else f"{support.failures} failed")
+    return support.failures > 0
 
 
 if __name__ == "__main__":

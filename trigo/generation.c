@@ -5,7 +5,6 @@
  *   compare    json against json, so that what is written down is what counts */
 #include "trigo/generation.h"
 
-#include <errno.h>
 #include <sha256.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,16 +25,16 @@ static const char *base_name(const char *path)
 }
 
 /* Each file's hash into the list and, as sha256sum writes it, into the hash of all. */
-static kvf_status hash_files(const kvf_model *model, json_t *files, char hex[TRIGO_HASH_TEXT],
+static kvf_status hash_files(const kvf_model *model, json_t *files, char hex[MACHINE_HASH],
                              kvf_error *err)
 {
     SHA2_CTX all;
     SHA256Init(&all);
     for (uint32_t i = 0; i < kvf_model_get_info(model)->n_files; i++) {
         const char *path = kvf_model_file(model, i), *name = base_name(path);
-        char one[TRIGO_HASH_TEXT];
-        if (!SHA256File(path, one))
-            return kvf_fail(err, KVF_ERR_IO, "%s: %s", path, strerror(errno));
+        char one[MACHINE_HASH];
+        kvf_status status = machine_hash_file(path, one, err);
+        if (status) return status;
         SHA256Update(&all, (const uint8_t *)one, strlen(one));
         SHA256Update(&all, (const uint8_t *)"  ", 2);
         SHA256Update(&all, (const uint8_t *)name, strlen(name));
@@ -142,8 +141,8 @@ static kvf_status read_real(const json_t *object, const char *key, bool may_be_b
 static kvf_status read_model(trigo_generation *g, const json_t *model, kvf_error *err)
 {
     const char *hash = json_string_value(json_object_get(model, "sha256"));
-    if (!hash || strlen(hash) >= TRIGO_HASH_TEXT ||
-        (strcmp(hash, "uniform") && strspn(hash, "0123456789abcdef") != TRIGO_HASH_TEXT - 1))
+    if (!hash || strlen(hash) >= MACHINE_HASH ||
+        (strcmp(hash, "uniform") && strspn(hash, "0123456789abcdef") != MACHINE_HASH - 1))
         return not_a("model.sha256", "64 hexadecimal digits, or 'uniform'", err);
     strcpy(g->model, hash);
     uint64_t context = 0;

@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "report/machine.h"
 #include "trigo/models.h"
 #include "trigo/search.h"
 
@@ -16,14 +17,13 @@ enum {
     TRIGO_MAX_SHAPES = 64,
     TRIGO_MAX_GAMES = 100000000, /* eight digits in a file's name */
     TRIGO_MAX_PLIES = 10000,
-    TRIGO_HASH_TEXT = 65, /* room for a SHA-256 in hexadecimal */
-    TRIGO_BY_BOARD = -1,  /* options that then follow from the number of cells */
+    TRIGO_BY_BOARD = -1, /* options that then follow from the number of cells */
 };
 
 typedef struct trigo_generation {
-    char model[TRIGO_HASH_TEXT]; /* of its files, see trigo_generation_set_model; or "uniform" */
-    uint32_t context;            /* of the model, in tokens; 0: unlimited */
-    uint64_t games, seed;        /* seed up to INT64_MAX */
+    char model[MACHINE_HASH]; /* of its files, see trigo_generation_describe; or "uniform" */
+    uint32_t context;         /* of the model, in tokens; 0: unlimited */
+    uint64_t games, seed;     /* seed up to INT64_MAX */
     uint32_t games_per_file;
     trigo_shape shapes[TRIGO_MAX_SHAPES]; /* [n_shapes] a game takes one by chance */
     uint32_t n_shapes;

@@ -32,7 +32,7 @@ typedef struct bench_options {
     const char *engines[BENCH_MAX];
     size_t n_engines; /* 0: those that can run the model; others are compared with the first */
     bool modes[BENCH_MODES]; /* none: all that a case has */
-    const char *suite;       /* NULL: the lists below make the cases */
+    const char *suite;       /* a known one; NULL: the lists below make the cases */
     bench_list prompt, generate, depth, parallel, threads;
     uint32_t repetitions;
     void (*progress)(void *user, const char *what, uint64_t done, uint64_t total);
@@ -81,8 +81,7 @@ typedef struct bench_result {
 } bench_result;
 
 /* Run everything. After a failure the result holds what was measured before; free it always.
- * Errors  those of models and trees; KVF_ERR_ARG for an unknown suite, or one without a case that
- * fits the model's context */
+ * Errors  those of models and trees; KVF_ERR_ARG if no case fits the model's context */
 kvf_status bench_run(bench_result *result, const bench_options *o, kvf_error *err);
 void bench_free(bench_result *result);
 
@@ -106,6 +105,7 @@ typedef struct bench_case {
     bool modes[BENCH_MODES]; /* that make sense for it */
 } bench_case;
 
+bool bench_suite_known(const char *name);
 /* The cases of the options, for a model of that context (0: unlimited). Free with kvf_free. */
 kvf_status bench_cases(bench_case **cases, size_t *n, const bench_options *o, uint32_t context,
                        kvf_error *err);

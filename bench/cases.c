@@ -117,24 +117,29 @@ static void add_list(case_list *l, const bench_list *lengths, bool generating, u
     }
 }
 
+static const struct {
+    const char *name;
+    void (*make)(case_list *l);
+} suites[] = {{"headline", headline},
+              {"grid", grid},
+              {"scaling", scaling},
+              {"memory", memory},
+              {"fork", forks}};
+enum { SUITES = sizeof suites / sizeof *suites };
+
+bool bench_suite_known(const char *name)
+{
+    bool known = !strcmp(name, "all");
+    for (size_t i = 0; i < SUITES; i++) known |= !strcmp(name, suites[i].name);
+    return known;
+}
+
 kvf_status bench_cases(bench_case **cases, size_t *n, const bench_options *o, uint32_t context,
                        kvf_error *err)
 {
-    static const struct {
-        const char *name;
-        void (*make)(case_list *l);
-    } suites[] = {{"headline", headline},
-                  {"grid", grid},
-                  {"scaling", scaling},
-                  {"memory", memory},
-                  {"fork", forks}};
     case_list l = {.context = context};
-    bool known = !o->suite;
-    for (size_t i = 0; o->suite && i < sizeof suites / sizeof *suites; i++)
-        if (!strcmp(o->suite, suites[i].name) || !strcmp(o->suite, "all")) {
-            suites[i].make(&l);
-            known = true;
-        }
+    for (size_t i = 0; o->suite && i < SUITES; i++)
+        if (!strcmp(o->suite, suites[i].name) || !strcmp(o->suite, "all")) suites[i].make(&l);
     for (size_t d = 0; !o->suite && d < o->depth.n; d++)
         for (size_t b = 0; b < o->parallel.n; b++) {
             add_list(&l, &o->prompt, false, o->depth.value[d], o->parallel.value[b]);
@@ -143,11 +148,6 @@ kvf_status bench_cases(bench_case **cases, size_t *n, const bench_options *o, ui
     *cases = l.cases;
     *n = l.n;
     if (l.no_memory) return kvf_fail(err, KVF_ERR_NOMEM, "cases of the benchmark");
-    if (!known)
-        return kvf_fail(
-            err, KVF_ERR_ARG,
-            "there is no suite \"%s\": headline, grid, scaling, memory, fork and all are",
-            o->suite);
     if (!l.n)
         return kvf_fail(err, KVF_ERR_ARG, "no case fits the model's context of %u tokens", context);
     return KVF_OK;

@@ -25,7 +25,8 @@ typedef enum cmd_kind {
     CMD_COUNT, /* uint32_t *: 1 and up */
     CMD_INDEX, /* uint32_t *: 0 and up */
     CMD_SEED,  /* uint64_t * */
-    CMD_REAL,  /* double *: finite */
+    CMD_REAL,  /* double *: finite, 0 and up */
+    CMD_SHARE, /* double *: 0 to 1 */
 } cmd_kind;
 
 typedef struct cmd_texts {
@@ -49,6 +50,7 @@ typedef struct cmd_options {
     size_t n;
     const char *given[4]; /* words that are no options */
     size_t n_given, max_given;
+    const kvf_model_options *model; /* NULL, or what cmd_add_model gave options for */
 } cmd_options;
 
 /* Add an option; where a command has one of that name already, its own stays. */
@@ -62,6 +64,9 @@ int cmd_parse(cmd_options *o, int argc, char **argv);
 int cmd_usage_error(const cmd_options *o, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 int cmd_fail(const cmd_options *o, const kvf_error *err);
+/* Of words that were read: they are wrong themselves (KVF_ERR_ARG), or what they name cannot be
+ * read. */
+int cmd_fail_reading(const cmd_options *o, const kvf_error *err);
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
@@ -78,7 +83,7 @@ typedef struct cmd_tokens {
     size_t n;
 } cmd_tokens;
 /* "1,2,3" or "@FILE" with ids between commas or white space; what is the option's name in words.
- * KVF_ERR_ARG, KVF_ERR_IO, KVF_ERR_NOMEM */
+ * KVF_ERR_ARG, KVF_ERR_IO (the file is not there, or does not hold ids), KVF_ERR_NOMEM */
 kvf_status cmd_tokens_read(cmd_tokens *out, const char *text, const char *what, kvf_error *err);
 void cmd_tokens_free(cmd_tokens *tokens);
 

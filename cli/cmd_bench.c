@@ -58,8 +58,22 @@ typedef struct texts {
     const char *prompt, *generate, *depth, *parallel, *threads, *modes, *engines, *format, *report;
 } texts;
 
+/* What the lists say for each variant. */
+static kvf_status check_variants(const bench_options *o, kvf_error *err)
+{
+    kvf_status status = KVF_OK;
+    for (size_t i = 0; !status && i < BENCH_MAX; i++) {
+        const kvf_model_options variant = {.struct_size = sizeof variant,
+                                           .engine = i < o->n_engines ? o->engines[i] : NULL,
+                                           .threads = i < o->threads.n ? o->threads.value[i] : 0};
+        status = kvf_model_options_check(&variant, err);
+    }
+    return status;
+}
+
 static int read_options(bench_options *o, const texts *t, const cmd_options *list)
 {
+    kvf_error err;
     const struct {
         const char *name, *text;
         bench_list *out;
@@ -83,7 +97,12 @@ static int read_options(bench_options *o, const texts *t, const cmd_options *lis
         return cmd_usage_error(list, "--modes should be some of nocache,cache,fork");
     if (t->engines && !(o->n_engines = split((char *)(uintptr_t)t->engines, o->engines)))
         return cmd_usage_error(list, "--engines should be names with commas between");
-    return -1;
+    if (o->suite && !bench_suite_known(o->suite))
+        return cmd_usage_error(list,
+                               "--suite is \"%s\", but should be headline, grid, scaling, memory, "
+                               "fork or all",
+                               o->suite);
+    return check_variants(o, &err) ? cmd_fail_reading(list, &err) : -1;
 }
 
 int cmd_bench(int argc, char **argv)

@@ -401,7 +401,8 @@ int cmd_check(int argc, char **argv)
     if (!list.n_given) return cmd_usage_error(&list, "which MODEL?");
     if (o.against && o.expected)
         return cmd_usage_error(&list, "give one of --against and --expected");
-    if (o.tolerance < 0)
-        return cmd_usage_error(&list, "--tolerance is %g, but should be 0 or more", o.tolerance);
+    kvf_error err;
+    const kvf_model_options judge = {.struct_size = sizeof judge, .engine = o.against};
+    if (kvf_model_options_check(&judge, &err)) return cmd_fail_reading(&list, &err);
     return check(&o, &list, list.given[0]);
 }

@@ -80,25 +80,27 @@ static kvf_status evaluate(const eval_options *o, const kvf_model *model, const 
     return status;
 }
 
-static kvf_status eval(const char *path, eval_options *o, kvf_error *err)
+static kvf_status read_paths(const eval_options *o, cmd_tokens *trunk, branch *branches,
+                             kvf_error *err)
 {
-    cmd_tokens trunk = {0};
-    branch *branches = kvf_array(o->branches.n, sizeof *branches);
+    kvf_status status = branches ? KVF_OK : kvf_fail(err, KVF_ERR_NOMEM, "branches");
+    if (!status) status = cmd_tokens_read(trunk, o->tokens, "--tokens", err);
+    for (size_t i = 0; !status && i < o->branches.n; i++)
+        status = read_branch(&branches[i], o->branches.text[i], trunk->n, err);
+    return status;
+}
+
+static kvf_status eval(const char *path, eval_options *o, const cmd_tokens *trunk,
+                       const branch *branches, kvf_error *err)
+{
     kvf_output file = {0};
     kvf_model *model = NULL;
-    kvf_status status = branches ? KVF_OK : kvf_fail(err, KVF_ERR_NOMEM, "branches");
-    if (!status) status = cmd_tokens_read(&trunk, o->tokens, "--tokens", err);
-    for (size_t i = 0; !status && i < o->branches.n; i++)
-        status = read_branch(&branches[i], o->branches.text[i], trunk.n, err);
-    if (!status) status = cmd_open(&model, path, &o->model, err);
+    kvf_status status = cmd_open(&model, path, &o->model, err);
     if (!status) status = kvf_output_open(&file, o->logits, err);
-    if (!status) status = evaluate(o, model, &trunk, branches, &file, err);
+    if (!status) status = evaluate(o, model, trunk, branches, &file, err);
     if (!status) status = kvf_output_commit(&file, err);
     kvf_output_abandon(&file);
     kvf_model_close(model);
-    for (size_t i = 0; branches && i < o->branches.n; i++) cmd_tokens_free(&branches[i].tokens);
-    kvf_free(branches);
-    cmd_tokens_free(&trunk);
     return status;
 }
 
@@ -129,6 +131,17 @@ int cmd_eval(int argc, char **argv)
     if (!list.n_given) return cmd_usage_error(&list, "which MODEL?");
     if (!o.tokens) return cmd_usage_error(&list, "--tokens is missing");
     if (!o.logits) return cmd_usage_error(&list, "--logits is missing: where shall the rows go?");
+
+    cmd_tokens trunk = {0};
+    branch *branches = kvf_array(o.branches.n, sizeof *branches);
     kvf_error err;
-    return eval(list.given[0], &o, &err) ? cmd_fail(&list, &err) : EXIT_DONE;
+    status = EXIT_DONE;
+    if (read_paths(&o, &trunk, branches, &err))
+        status = cmd_fail_reading(&list, &err);
+    else if (eval(list.given[0], &o, &trunk, branches, &err))
+        status = cmd_fail(&list, &err);
+    for (size_t i = 0; branches && i < o.branches.n; i++) cmd_tokens_free(&branches[i].tokens);
+    kvf_free(branches);
+    cmd_tokens_free(&trunk);
+    return status;
 }

@@ -2,6 +2,7 @@
 #include "cmd.h"
 
 #include "export/export.h"
+#include "export/synthetic.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -85,7 +86,10 @@ static int check(const cmd_options *list, const arguments *a, kvf_export_options
     if (a->parts && (o->format.optimum || opset_23 || half))
         return cmd_usage_error(list, "a set has its own names, types and operators");
     if (a->tokenizer && cmd_tokenizer_check(a->tokenizer, &err))
-        return cmd_usage_error(list, "%s", err.msg);
+        return cmd_fail_reading(list, &err);
+    kvf_synthetic spec;
+    if (a->synthetic && kvf_synthetic_parse(&spec, a->synthetic, &err))
+        return cmd_fail_reading(list, &err);
     o->format.opset = opset_23 ? 23 : 17;
     o->format.type = half ? KVF_F16 : KVF_F32;
     return -1;

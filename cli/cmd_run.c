@@ -68,6 +68,15 @@ static kvf_status read_stops(runner *r, kvf_error *err)
     return KVF_OK;
 }
 
+/* What options say in words of their own. */
+static kvf_status read_words(runner *r, kvf_error *err)
+{
+    const run_options *o = r->o;
+    kvf_status status = o->tokenizer ? cmd_tokenizer_check(o->tokenizer, err) : KVF_OK;
+    if (!status && o->tokens) status = cmd_tokens_read(&r->prompt, o->tokens, "--tokens", err);
+    return status ? status : read_stops(r, err);
+}
+
 static kvf_status prepare(runner *r, kvf_error *err)
 {
     const run_options *o = r->o;
@@ -81,9 +90,7 @@ static kvf_status prepare(runner *r, kvf_error *err)
                         "%s names no tokenizer: give ids with --tokens, or --tokenizer ascii",
                         o->path);
     if (r->text && (status = cmd_tokenizer_check(tokenizer, err))) return status;
-    status = o->prompt ? cmd_encode_ascii(&r->prompt, o->prompt, info->vocab, err)
-                       : cmd_tokens_read(&r->prompt, o->tokens, "--tokens", err);
-    if (!status) status = read_stops(r, err);
+    if (o->prompt) status = cmd_encode_ascii(&r->prompt, o->prompt, info->vocab, err);
     if (status) return status;
     kvf_tree_options tree = {.struct_size = sizeof tree, .no_cache = o->no_cache};
     if (!info->context) { /* no end is set by the model: take room for just this run */
@@ -202,7 +209,7 @@ int cmd_run(int argc, char **argv)
         {"temperature", 0, CMD_REAL, &o.how.temperature, "T",
          "0 takes the most likely token (default 0)"},
         {"top-k", 0, CMD_COUNT, &o.how.top_k, "K", "only the K most likely tokens (default: all)"},
-        {"top-p", 0, CMD_REAL, &o.how.top_p, "P",
+        {"top-p", 0, CMD_SHARE, &o.how.top_p, "P",
          "only the most likely tokens with this much mass (default 1)"},
         {"seed", 0, CMD_SEED, &o.seed, "N", "of the random choice (default 0)"},
         {"no-cache", 0, CMD_FLAG, &o.no_cache, NULL,
@@ -217,12 +224,17 @@ int cmd_run(int argc, char **argv)
     if (status >= 0) return status;
     if (!list.n_given) return cmd_usage_error(&list, "which MODEL?");
     if (!o.prompt == !o.tokens) return cmd_usage_error(&list, "give one of --prompt and --tokens");
+    if (o.prompt && !*o.prompt) return cmd_usage_error(&list, "the prompt is empty");
     o.path = list.given[0];
 
     runner r = {.o = &o};
     kvf_error err;
-    bool failed = prepare(&r, &err) || generate(&r, &err);
-    if (!failed) report(&r);
+    if (read_words(&r, &err))
+        status = cmd_fail_reading(&list, &err);
+    else if (prepare(&r, &err) || generate(&r, &err))
+        status = cmd_fail(&list, &err);
+    else
+        report(&r);
     finish(&r);
-    return failed ? cmd_fail(&list, &err) : EXIT_DONE;
+    return status < 0 ? EXIT_DONE : status;
 }

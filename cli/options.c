@@ -2,8 +2,8 @@
 #include "cmd.h"
 
 #include <errno.h>
+#include <float.h>
 #include <limits.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +31,11 @@ int cmd_fail(const cmd_options *o, const kvf_error *err)
 {
     fprintf(stderr, "kvfork %s: %s: %s\n", o->command, kvf_status_name(err->status), err->msg);
     return EXIT_FAILED;
+}
+
+int cmd_fail_reading(const cmd_options *o, const kvf_error *err)
+{
+    return err->status == KVF_ERR_ARG ? cmd_usage_error(o, "%s", err->msg) : cmd_fail(o, err);
 }
 
 static void print_option(const cmd_option *option)
@@ -67,11 +72,11 @@ static bool read_unsigned(const char *text, uint64_t low, uint64_t high, uint64_
     return !errno && !*end && *out >= low && *out <= high;
 }
 
-static bool read_real(const char *text, double *out)
+static bool read_real(const char *text, double high, double *out)
 {
     char *end;
     *out = strtod(text, &end);
-    return end != text && !*end && isfinite(*out);
+    return end != text && !*end && *out >= 0 && *out <= high;
 }
 
 /* Put text into the option's variable; returns what it should have been, or NULL if it is right. */
@@ -97,7 +102,8 @@ static const char *set_value(const cmd_option *option, const char *text)
     case CMD_SEED:
         return read_unsigned(text, 0, UINT64_MAX, option->value) ? NULL
                                                                  : "a whole number, 0 or more";
-    case CMD_REAL: return read_real(text, option->value) ? NULL : "a number";
+    case CMD_REAL: return read_real(text, DBL_MAX, option->value) ? NULL : "a number, 0 or more";
+    case CMD_SHARE: return read_real(text, 1, option->value) ? NULL : "a number from 0 to 1";
     }
     return "of a known kind";
 }
@@ -147,5 +153,7 @@ int cmd_parse(cmd_options *o, int argc, char **argv)
             return cmd_usage_error(o, "--%s is \"%s\", but should be %s", option->name, value,
                                    should_be);
     }
-    return -1;
+    kvf_error err;
+    bool wrong = o->model && kvf_model_options_check(o->model, &err);
+    return wrong ? cmd_fail_reading(o, &err) : -1;
 }

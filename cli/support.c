@@ -12,6 +12,7 @@
 void cmd_add_model(cmd_options *o, kvf_model_options *m)
 {
     m->struct_size = sizeof *m;
+    o->model = m;
     const cmd_option list[] = {
         {"engine", 'e', CMD_TEXT, &m->engine, "NAME",
          "native, ort, or auto: native if the graph lifts into\na plan, else ort (default auto)"},
@@ -64,9 +65,10 @@ void cmd_tokens_free(cmd_tokens *tokens)
     *tokens = (cmd_tokens){0};
 }
 
-/* Ids between commas or white space; both at once, but not two commas, or a comma at an end. */
+/* Ids between commas or white space; both at once, but not two commas, or a comma at an end. What is
+ * none of that fails with the status wrong. */
 static kvf_status parse_ids(cmd_tokens *out, const char *text, size_t length, const char *what,
-                            kvf_error *err)
+                            kvf_status wrong, kvf_error *err)
 {
     const char *end = text + length;
     size_t room = length / 2 + 1; /* an id and what follows it are two characters at least */
@@ -88,14 +90,14 @@ static kvf_status parse_ids(cmd_tokens *out, const char *text, size_t length, co
         for (; c < end && *c >= '0' && *c <= '9' && id <= INT32_MAX; c++) id = id * 10 + (*c - '0');
         bool ends = c == end || strchr(", \n\t\r", *c);
         if (c == digits || id > INT32_MAX || !ends)
-            return kvf_fail(err, KVF_ERR_ARG,
+            return kvf_fail(err, wrong,
                             "%s: byte %zu begins no token id (ids are whole numbers, 0 to %d)",
                             what, (size_t)(digits - text) + 1, INT32_MAX);
         out->ids[out->n++] = (int32_t)id;
         after_comma = false;
     }
     if (!out->n || after_comma)
-        return kvf_fail(err, KVF_ERR_ARG, "%s: %s", what,
+        return kvf_fail(err, wrong, "%s: %s", what,
                         out->n ? "nothing follows the last comma" : "there are no token ids");
     return KVF_OK;
 }
@@ -108,10 +110,11 @@ kvf_status cmd_tokens_read(cmd_tokens *out, const char *text, const char *what, 
         kvf_file file = {0};
         status = kvf_file_open(&file, text + 1, err);
         if (status) return status;
-        status = parse_ids(out, (const char *)file.data, (size_t)file.size, text + 1, err);
+        status =
+            parse_ids(out, (const char *)file.data, (size_t)file.size, text + 1, KVF_ERR_IO, err);
         kvf_file_close(&file);
     } else {
-        status = parse_ids(out, text, strlen(text), what, err);
+        status = parse_ids(out, text, strlen(text), what, KVF_ERR_ARG, err);
     }
     if (status) cmd_tokens_free(out);
     return status;
@@ -131,10 +134,6 @@ kvf_status cmd_encode_ascii(cmd_tokens *out, const char *text, uint32_t vocab, k
     size_t n = strlen(text);
     *out = (cmd_tokens){.ids = kvf_array(n, sizeof *out->ids), .n = n};
     if (!out->ids) return kvf_fail(err, KVF_ERR_NOMEM, "%zu tokens", n);
-    if (!n) {
-        cmd_tokens_free(out);
-        return kvf_fail(err, KVF_ERR_ARG, "the prompt is empty");
-    }
     for (size_t i = 0; i < n; i++) {
         out->ids[i] = (unsigned char)text[i];
         if ((uint32_t)out->ids[i] < vocab) continue;

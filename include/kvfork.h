@@ -95,6 +95,11 @@ typedef struct kvf_model_options {
                  opening thread may use; the first is left to the callers */
 } kvf_model_options;
 
+/* Whether there could be a build, a machine and a file for such options: unknown names and numbers
+ * out of range are told apart from what a file or this machine lacks. kvf_model_open begins so.
+ * Errors  KVF_ERR_ARG (which option, what it is, what it should be), KVF_ERR_NOMEM */
+KVF_API kvf_status kvf_model_options_check(const kvf_model_options *opt, kvf_error *err);
+
 /* Open a decoder.
  *
  * out     set on KVF_OK, else NULL; free it with kvf_model_close

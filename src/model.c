@@ -5,6 +5,7 @@
  * refusal on the way is kept in words, since "why this engine" is the first question of a user. */
 #include "facts.h"
 #include "model.h"
+#include "roles.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -80,12 +81,10 @@ static const char *built_engines(char *text, size_t size)
     return n ? text : "none";
 }
 
-static kvf_status check_engine(const char *engine, kvf_error *err)
+static kvf_status check_built(const char *engine, kvf_error *err)
 {
-    static const char *const known[] = {"auto", "native", "ort", "cuda", "none", NULL};
     char built[128];
-    kvf_status status = check_choice("engine", engine, known, err);
-    if (status || !engine || !strcmp(engine, "auto") || !strcmp(engine, "none")) return status;
+    if (!engine || !strcmp(engine, "auto") || !strcmp(engine, "none")) return KVF_OK;
     if (kvf_engine_find(engine)) return KVF_OK;
     return kvf_fail(err, KVF_ERR_ENGINE, "engine %s is not built into this library; it has: %s",
                     engine, built_engines(built, sizeof built));
@@ -93,10 +92,11 @@ static kvf_status check_engine(const char *engine, kvf_error *err)
 
 static kvf_status check_options(const kvf_model_options *o, kvf_error *err)
 {
+    static const char *const engines[] = {"auto", "native", "ort", "cuda", "none", NULL};
     static const char *const precisions[] = {"f32", "bf16", "q8", "q4", NULL};
     static const char *const caches[] = {"f32", "bf16", NULL};
     static const char *const cpus[] = {"c", "avx2", "avx512", "avx512v", "avx512x", NULL};
-    kvf_status status = check_engine(o->engine, err);
+    kvf_status status = check_choice("engine", o->engine, engines, err);
     if (!status) status = check_device(o->device, err);
     if (!status) status = check_choice("precision", o->precision, precisions, err);
     if (!status) status = check_choice("kv", o->kv, caches, err);
@@ -104,7 +104,14 @@ static kvf_status check_options(const kvf_model_options *o, kvf_error *err)
     if (!status && o->threads > MAX_THREADS)
         status = kvf_fail(err, KVF_ERR_ARG, "threads is %u, but at most %d are possible",
                           o->threads, MAX_THREADS);
-    return status;
+    return status ? status : kvf_check_role_map(o->names, err);
+}
+
+kvf_status kvf_model_options_check(const kvf_model_options *opt, kvf_error *err)
+{
+    kvf_model_options o;
+    kvf_status status = kvf_take_options(&o, sizeof o, opt, err);
+    return status ? status : check_options(&o, err);
 }
 
 /* The processors this process may use; machines with more than a cpu_set_t holds count as full. */
@@ -493,6 +500,7 @@ kvf_status kvf_model_open(kvf_model **out, const char *path, const kvf_model_opt
     if (!path) return kvf_fail(err, KVF_ERR_ARG, "there is no path of a model");
     kvf_status status = kvf_take_options(&options, sizeof options, opt, err);
     if (!status) status = check_options(&options, err);
+    if (!status) status = check_built(options.engine, err);
     if (status) return status;
     kvf_model *m = kvf_array(1, sizeof *m);
     if (!m) return kvf_fail(err, KVF_ERR_NOMEM, "%s: no memory to open it", path);

@@ -136,18 +136,20 @@ static kvf_contract_port *find_port(kvf_contract_port *ports, uint32_t n, uint32
     return NULL;
 }
 
-/* One "role=name" of the map, terminated. */
+/* One "role=name" of the map, terminated. Without a contract it is only read. */
 static kvf_status assign_entry(kvf_contract *c, const kvf_graph *g, char *entry, kvf_error *err)
 {
     char *name = strchr(entry, '=');
     if (!name || !name[1])
         return kvf_fail(err, KVF_ERR_ARG, "names: \"%.100s\" is no ROLE=NAME", entry);
     *name++ = 0;
-    uint32_t layer = 0, value = kvf_graph_find(g, name);
+    uint32_t layer = 0;
     int side = INPUT;
     kvf_role role = role_of_name(entry, INPUT, &layer);
     if (!role) role = role_of_name(entry, side = OUTPUT, &layer);
     if (!role) return kvf_fail(err, KVF_ERR_ARG, "names: there is no role \"%.100s\"", entry);
+    if (!c) return KVF_OK;
+    uint32_t value = kvf_graph_find(g, name);
     kvf_contract_port *port = side == INPUT ? find_port(c->inputs, c->n_inputs, value)
                                             : find_port(c->outputs, c->n_outputs, value);
     if (!port)
@@ -175,6 +177,11 @@ static kvf_status assign_by_map(kvf_contract *c, const kvf_graph *g, const char 
     }
     kvf_free(copy);
     return status;
+}
+
+kvf_status kvf_check_role_map(const char *names, kvf_error *err)
+{
+    return assign_by_map(NULL, NULL, names, err);
 }
 
 /* ---- by use ---------------------------------------------------------------------------------- */

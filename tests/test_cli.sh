@@ -69,7 +69,37 @@ bench $adder -p 1,
 bench $adder -t 0
 bench $adder -o xml
 bench $adder --modes warm
+run $adder --tokens 1 --threads 5000
+run $adder --tokens 1 --engine warp
+run $adder --tokens 1 --device tpu
+run $adder --tokens 1 --precision f64
+run $adder --tokens 1 --kv q8
+run $adder --tokens 1 --cpu neon
+run $adder --tokens 1 --names x
+run $adder --tokens 1 --names role=x
+run $adder --tokens 1 --temperature -1
+run $adder --tokens 1 --top-p 1.5
+run $adder --tokens 1 --stop x
+run $adder --tokens 1 --stop 1,2
+run $adder --tokens 1,,2
+run $adder --prompt a --tokenizer bpe
+run $adder --prompt=
+eval $adder --tokens 1 --branch 1: --logits $tmp/rows
+eval $adder --tokens 1 --branch x:1 --logits $tmp/rows
+eval $adder --tokens 1 --branch 2:1 --logits $tmp/rows
+info $adder --engine warp
+check $adder --against warp
+bench $adder --precision f64
+bench $adder --engines native,warp
+bench $adder -t 1,5000
+bench $adder --suite olympic
+export --synthetic gpt2:layers=x -o $tmp/x.onnx
+export --synthetic lstm -o $tmp/x.onnx
 EOF
+[ -e "$tmp/rows" ] && complain "a failed eval left its file"
+expect 2 "unknown suite" "$kvfork" bench "$adder" --suite olympic; says err olympic
+expect 2 "no token to stop at" "$kvfork" run "$adder" --tokens 1 --stop x; says err "--stop: byte 1"
+expect 2 "no token in a branch" "$kvfork" eval "$adder" --tokens 1 --branch 1: --logits "$tmp/rows"; says err "--branch: there are no"
 
 # ---- failures: 1, with the name of the thing ----
 expect 1 "no file" "$kvfork" info "$tmp/none.onnx"; says err none.onnx
@@ -77,17 +107,15 @@ expect 1 "a folder" "$kvfork" run "$tmp" --tokens 1; says err folder
 echo text >"$tmp/text.onnx"
 expect 1 "no model" "$kvfork" run "$tmp/text.onnx" --tokens 1; says err text.onnx
 expect 1 "token beyond the vocabulary" "$kvfork" run "$adder" --tokens 1,128; says err 128
-expect 1 "no token" "$kvfork" run "$adder" --tokens 1,,2; says err "token id"
-expect 1 "no token to stop at" "$kvfork" run "$adder" --tokens 1 --stop x; says err "--stop: byte 1"
-expect 1 "no token in a branch" "$kvfork" eval "$adder" --tokens 1 --branch 1: --logits "$tmp/rows"; says err "--branch: there are no"
+expect 1 "no token in a file" "$kvfork" run "$adder" --tokens "@$tmp/text.onnx"; says err "token id"
+expect 1 "no file of tokens" "$kvfork" run "$adder" --tokens "@$tmp/none"; says err none
+expect 1 "a name that the graph lacks" "$kvfork" run "$adder" --tokens 1 --names input_ids=x; says err "no such input"
 expect 1 "prompt beyond the context" "$kvfork" run "$adder" --tokens "$(seq -s, 1 100),$(seq -s, 1 100),$(seq -s, 1 100)"; says err 256
-expect 1 "unknown engine" "$kvfork" run "$adder" --tokens 1 --engine warp; says err warp
-expect 1 "unknown tokenizer" "$kvfork" run "$adder" --prompt a --tokenizer bpe; says err bpe
-expect 1 "temperature below 0" "$kvfork" run "$adder" --tokens 1 --temperature -1; says err temperature
+expect 1 "a device that nothing here has" "$kvfork" run "$adder" --tokens 1 --engine native --device cuda:0; says err cuda
 expect 1 "unwritable logits" "$kvfork" eval "$adder" --tokens 1 --logits "$tmp/none/rows"; says err none
-expect 1 "branch beyond the trunk" "$kvfork" eval "$adder" --tokens 1 --branch 2:1 --logits "$tmp/rows"; says err trunk
+expect 1 "no case that fits" "$kvfork" bench "$adder" -d 5000; says err context
+expect 1 "branch beyond the vocabulary" "$kvfork" eval "$adder" --tokens 1 --branch 1:128 --logits "$tmp/rows"; says err 128
 [ -e "$tmp/rows" ] && complain "a failed eval left its file"
-expect 1 "unknown suite" "$kvfork" bench "$adder" --suite olympic; says err olympic
 timeout 60 "$kvfork" info "$adder" >/dev/full 2>/dev/null
 [ $? = 1 ] || complain "info into a full disk does not fail"
 

@@ -131,13 +131,15 @@ def test_bad_ends(folder):
                              (["random", "random", "--sprt", "0,5,0.1"], "--sprt cannot be"),
                              (["random", "random", "--sprt", "0"], "--sprt cannot be"),
                              (["random", "random", "--board", "5x"], "no shape of a board"),
+                             (["random", "random", "--opening-plies", "600"], "600"),
+                             (["random", f"{MODELS}:engine=warp"], "engine cannot be 'warp'"),
                              (["random", "random", "--what"], "try: trigo match --help")):
         result = match(*arguments, status=2)
         check(words in result.stderr and not result.stdout, f"{arguments}: {result.stderr}")
     check(match("--help").stdout.startswith("usage: trigo match A B"), "help")
     (folder / "file").touch()
     for arguments, words in ((["--records", "/no/such/file"], "/no/such"), (["--tgn", "/no/such/folder"], "/no/such"),
-                             (["--tgn", str(folder / "file")], "/file"), (["--opening-plies", "600"], "600")):
+                             (["--tgn", str(folder / "file")], "/file")):
         result = match("random", "random", *arguments, status=1)
         check(words in result.stderr and not result.stdout, f"{arguments}: {result.stderr}")
     result = match("random", f"{MODELS}:sims=0", "--board", "9x9x9", "--opening-plies", 450, "--max-plies", 900, status=1)

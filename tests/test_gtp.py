@@ -191,8 +191,8 @@ def test_hostile(_):
 
 
 def test_usage(_):
-    for arguments, status, words in ((["--what"], 2, "try: trigo gtp --help"), (["random", "random"], 2, "usage"),
-                                     (["--seed", "x"], 2, "usage"), (["uniform:sims=x"], 2, "sims should be"),
+    for arguments, status, words in ((["--what"], 2, "try: trigo gtp --help"), (["random", "random"], 2, "one word too many"),
+                                     (["--seed", "x"], 2, "--seed cannot be 'x'"), (["uniform:sims=x"], 2, "sims should be"),
                                      (["/no/folder"], 1, "/no/folder: no complete set")):
         result = gtp("name\n", *arguments)
         check(result.returncode == status and words in result.stderr.decode(), f"{arguments}: {result}")

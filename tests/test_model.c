@@ -170,37 +170,45 @@ static void options_are_checked(void **state)
     (void)state;
     static const struct {
         kvf_model_options o;
-        kvf_status status;
         const char *words;
     } rows[] = {
-        {{.engine = "tpu"}, KVF_ERR_ARG, "engine is \"tpu\", but should be one of auto, native"},
-        {{.engine = ""}, KVF_ERR_ARG, "engine is \"\""},
-        {{.device = "gpu"}, KVF_ERR_ARG, "device is \"gpu\", but should be cpu or cuda:N"},
-        {{.device = "cuda"}, KVF_ERR_ARG, "device is \"cuda\""},
-        {{.device = "cuda:"}, KVF_ERR_ARG, "device is \"cuda:\""},
-        {{.device = "cuda:1x"}, KVF_ERR_ARG, "device is \"cuda:1x\""},
-        {{.device = "cuda:-1"}, KVF_ERR_ARG, "device is \"cuda:-1\""},
-        {{.device = "cuda:64"}, KVF_ERR_ARG, "N from 0 to 63"},
-        {{.precision = "fp8"}, KVF_ERR_ARG, "precision is \"fp8\", but should be one of f32, bf16"},
-        {{.kv = "q4"}, KVF_ERR_ARG, "kv is \"q4\""},
-        {{.cpu = "sse"},
-         KVF_ERR_ARG,
-         "cpu is \"sse\", but should be one of c, avx2, avx512, avx512v, avx512x"},
-        {{.threads = 100000}, KVF_ERR_ARG, "threads is 100000"},
-        {{.names = "logits"}, KVF_ERR_ARG, "is no ROLE=NAME"},
+        {{.engine = "tpu"}, "engine is \"tpu\", but should be one of auto, native"},
+        {{.engine = ""}, "engine is \"\""},
+        {{.device = "gpu"}, "device is \"gpu\", but should be cpu or cuda:N"},
+        {{.device = "cuda"}, "device is \"cuda\""},
+        {{.device = "cuda:"}, "device is \"cuda:\""},
+        {{.device = "cuda:1x"}, "device is \"cuda:1x\""},
+        {{.device = "cuda:-1"}, "device is \"cuda:-1\""},
+        {{.device = "cuda:64"}, "N from 0 to 63"},
+        {{.precision = "fp8"}, "precision is \"fp8\", but should be one of f32, bf16"},
+        {{.kv = "q4"}, "kv is \"q4\""},
+        {{.cpu = "sse"}, "cpu is \"sse\", but should be one of c, avx2, avx512, avx512v, avx512x"},
+        {{.threads = 100000}, "threads is 100000"},
+        {{.names = "logits"}, "is no ROLE=NAME"},
+        {{.names = "input_ids=x,nothing=x"}, "there is no role \"nothing\""},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         kvf_model_options o = rows[i].o;
         o.struct_size = sizeof o;
         if (!o.engine) o.engine = "none";
-        refused(GOOD, &o, rows[i].status, rows[i].words);
+        refused(GOOD, &o, KVF_ERR_ARG, rows[i].words);
+        /* and without a file, in the same words */
+        kvf_error err;
+        assert_int_equal(kvf_model_options_check(&o, &err), KVF_ERR_ARG);
+        assert_non_null(strstr(err.msg, rows[i].words));
     }
     kvf_model_options o = options("none");
     refused(NULL, &o, KVF_ERR_ARG, "no path");
     refused(CORPUS, &o, KVF_ERR_IO, "is a folder");
     refused(CORPUS "/nothing.onnx", &o, KVF_ERR_IO, "nothing.onnx");
+    assert_int_equal(kvf_model_options_check(NULL, NULL), KVF_OK);
+    o.names = "input_ids=elsewhere"; /* the file's to say */
+    assert_int_equal(kvf_model_options_check(&o, NULL), KVF_OK);
+    refused(GOOD, &o, KVF_ERR_ARG, "the graph has no such input");
+    o.names = NULL;
     if (!kvf_engine_find("cuda")) {
         o.engine = "cuda";
+        assert_int_equal(kvf_model_options_check(&o, NULL), KVF_OK);
         refused(GOOD, &o, KVF_ERR_ENGINE, "engine cuda is not built into this library; it has:");
     }
     if (kvf_engine_find("native")) {

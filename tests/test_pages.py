@@ -222,7 +222,8 @@ def test_bench_search(folder):
     lines = run(*ask, "-o", "csv").stdout.decode().splitlines()
     table = list(csv.DictReader(lines))
     check([row["way"] for row in table] == [row["way"] for row in rows] and list(table[0]) == titles, lines)
-    for arguments in (["-o", "xml"], ["--rules", "--report", path]):
+    for arguments in (["-o", "xml"], ["--rules", "--report", path], ["--engine", "warp"], ["--precision", "f64"],
+                      ["--board", "6x6"], ["--sims", "51"]):
         check(run(TRIGO, "bench", "--models", MODELS, *arguments).returncode == 2, f"usage of {arguments}")
 
 
@@ -278,9 +279,10 @@ def test_wrong_files(folder):
     check(result.returncode == 1 and b"absent" in result.stderr, f"no folder: {result.stderr}")
     check(not [name for name in os.listdir(folder) if name.startswith("none.html")], "something was written")
     for arguments in ([], [game], ["-o", path], [game, game, "-o", path], [game, "-o", path, "--game", "0"],
-                      [game, "-o", path, "--sims", "9"], [game, "-o", path, "--models", MODELS, "--sims", "1"]):
+                      [game, "-o", path, "--sims", "9"], [game, "-o", path, "--models", MODELS, "--sims", "1"],
+                      [game, "-o", path, "--models", MODELS, "--device", "tpu"]):
         result = run(TRIGO, "view", *arguments)
-        check(result.returncode == 2 and result.stderr.startswith(b"usage: ") and not result.stdout, f"usage of {arguments}")
+        check(result.returncode == 2 and b"try: trigo view --help" in result.stderr and not result.stdout, f"usage of {arguments}")
     result = run(TRIGO, "view", "--help")
     check(result.returncode == 0 and b"-o PAGE.html" in result.stdout and not result.stderr, "help")
 

@@ -86,7 +86,7 @@ def test_players_alone(folder):
 
 def test_bad_ends(folder):
     for arguments, words in ((["--board", "5"], "no shape of a board"), (["--board", "28x5"], "axis X"),
-                             (["--white", "uniform:sims=1"], "but not 1"), (["extra"], "one word too many"),
+                             (["--white", "uniform:sims=1"], "but not 1"), (["--white", f"{MODELS}:cpu=neon"], "cpu cannot be 'neon'"), (["extra"], "one word too many"),
                              (["--seed", "x"], "--seed cannot be 'x'"), (["--adviser", "human"], "--adviser cannot be"),
                              (["--board", "5x5", "--load", "x"], "--load brings its board"), (["--what"], "try: ")):
         out, told = play("", *arguments, status=2)

@@ -276,8 +276,11 @@ def wrong_usage(tmp):
                   good + ["--shard", "1/1"], good + ["--shard", "1"], good + ["--shard", "-1/2"], good + ["--temperature", "nan"],
                   good + ["--seed", "-1"], good + ["--threads", "0"], good + ["--at-once", "0"], good + ["--max-plies", "1e3"]):
         refused(trigo("selfplay", *wrong), 2, "", f"{wrong[-2:]}")
-    refused(trigo("collect"), 2, "usage", "collect of nothing")
-    refused(trigo("selfplay", *good, "--noise-share", "2"), 1, "share", "a share of 2")
+    refused(trigo("collect"), 2, "which DIR?", "collect of nothing")
+    refused(trigo("selfplay", *good, "--noise-share", "2"), 2, "share", "a share of 2")
+    refused(trigo("selfplay", *good, "--engine", "warp"), 2, "--engine cannot be 'warp'", "an engine that nobody knows")
+    refused(trigo("selfplay", *good, "--precision", "f64"), 2, "--precision cannot be 'f64'", "a precision that nobody knows")
+    refused(trigo("analyze", "--models", MODELS, "--cpu", "neon"), 2, "--cpu cannot be 'neon'", "kernels that nobody knows")
     refused(trigo("selfplay", *good[:-1], os.path.join(tmp, "no/such/folder")), 1, "no/such/folder", "no parent folder")
     refused(trigo("selfplay", "--models", tmp, *good[2:]), 1, "no complete set of models", "a folder without models")
     check(not os.path.exists(good[-1]), "wrong usage made a folder")

@@ -34,10 +34,13 @@ typedef struct trigo_bench_search_options {
  *          calls            of the evaluator, for a simulation
  *          logic            share of the time spent in the game and the search, in per cent
  *          cache_bytes      of the tokens that are stored in the end
- * Errors   KVF_ERR_ARG if no row or no way is left, those of trigo_network_open but that an engine
+ * Errors   KVF_ERR_ARG if it was stopped before a row was whole, those of trigo_network_open but that an engine
  *          is not there, those of the searches */
 kvf_status trigo_bench_search(const trigo_bench_search_options *options, json_t *head,
                               json_t **rows, kvf_error *err);
+
+/* Whether there are rows of a board (NULL: any) and a number of simulations (0: any). */
+bool trigo_bench_has_rows(const char *board, uint32_t sims);
 
 /* Write such rows as one HTML page: what was measured and how, what came out in words, figures and
  * tables. Errors  KVF_ERR_IO, KVF_ERR_NOMEM */

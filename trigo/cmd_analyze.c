@@ -32,24 +32,23 @@ static const char usage[] =
     "  echo '{\"id\":1,\"shape\":[5,5,1],\"moves\":[\"00\",\"b0\"],\"sims\":50}' |\n"
     "      trigo analyze --models models/trigo\n";
 
+static bool take(void *options, int code, const char *argument)
+{
+    return trigo_network_option(options, code, argument);
+}
+
 int cmd_analyze(int argc, char **argv)
 {
     static const struct option longs[] = {TRIGO_NETWORK_LONGS,
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
+    static const trigo_command command = {"analyze", "h", longs, take, usage, NULL};
     trigo_network_options o = {0};
-    bool ok = true;
-    for (int c; (c = getopt_long(argc, argv, "h", longs, NULL)) != -1;) {
-        if (c == 'h') {
-            fputs(usage, stdout);
-            return 0;
-        }
-        ok &= trigo_network_option(&o, c, optarg);
-    }
-    if (!ok || !o.models || optind != argc) {
-        fputs(usage, stderr);
-        return 2;
-    }
+    int exit_status = trigo_options_read(&command, &o, argc, argv);
+    if (exit_status >= 0) return exit_status;
+    if (!o.models) return trigo_usage_error(&command, "--models DIR is missing");
+    if (optind < argc)
+        return trigo_usage_error(&command, "'%s' is one word too many", argv[optind]);
     kvf_error err;
     trigo_network network;
     kvf_status status = trigo_network_open(&network, &o, &err);

@@ -6,9 +6,7 @@
 #include "trigo/cmd.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,7 +15,10 @@
 #include "trigo/bench_rules.h"
 #include "trigo/bench_search.h"
 
+enum { NO_MODE = -1 };
+
 typedef struct options {
+    int mode; /* of `modes` */
     const char *format, *report;
     double seconds;
     trigo_bench_search_options search;
@@ -105,44 +106,53 @@ static void print_rows(const options *o, json_t *head, json_t *rows)
     table_free(&t);
 }
 
-static kvf_status run_mode(size_t mode, const options *o, kvf_error *err)
+static kvf_status run_mode(const options *o, kvf_error *err)
 {
     machine m = machine_now();
     json_t *rows = NULL, *head = json_pack("{s:s, s:s, s:f}", "date", m.date, "cpu_model",
                                            m.cpu_model, "load", m.load);
     kvf_status status =
-        head ? modes[mode].run(o, head, &rows, err) : kvf_fail(err, KVF_ERR_NOMEM, "a head");
+        head ? modes[o->mode].run(o, head, &rows, err) : kvf_fail(err, KVF_ERR_NOMEM, "a head");
     if (!status) print_rows(o, head, rows);
     if (!status && (fflush(stdout) || ferror(stdout)))
         status = kvf_fail(err, KVF_ERR_IO, "standard output: %s", strerror(errno));
-    if (!status && o->report) status = modes[mode].report(head, rows, o->report, err);
+    if (!status && o->report) status = modes[o->mode].report(head, rows, o->report, err);
     json_decref(rows);
     json_decref(head);
     return status;
 }
 
-/* Take an option; false if it is wrong. */
-static bool take_option(options *o, int c, const char *argument)
+enum { MODE = 256 }; /* the code of the first */
+
+static bool take(void *options_read, int c, const char *argument)
 {
+    options *o = options_read;
     uint64_t n = 0;
-    bool ok;
+    if (c >= MODE && c < MODE + MODES) {
+        bool first = o->mode == NO_MODE;
+        o->mode = c - MODE;
+        return first;
+    }
     switch (c) {
     case 's': return trigo_parse_real(argument, 1e-6, 3600, &o->seconds);
-    case 'b': o->search.board = argument; return true;
+    case 'b': o->search.board = argument; return trigo_bench_has_rows(argument, 0);
     case 'o': o->format = argument; return rows_format_known(argument);
     case 'j': o->format = "json"; return true;
     case 'R': o->report = argument; return true;
-    case 'n': ok = trigo_parse_count(argument, 1, UINT32_MAX, &n); break;
-    case 'r': ok = trigo_parse_count(argument, 1, 1000, &n); break;
+    case 'n':
+        if (!trigo_parse_count(argument, 1, UINT32_MAX, &n)) return false;
+        o->search.sims = (uint32_t)n;
+        return trigo_bench_has_rows(NULL, o->search.sims);
+    case 'r':
+        if (!trigo_parse_count(argument, 1, 1000, &n)) return false;
+        o->search.repeats = (uint32_t)n;
+        return true;
     default: return trigo_network_option(&o->search.network, c, argument);
     }
-    *(c == 'n' ? &o->search.sims : &o->search.repeats) = (uint32_t)n;
-    return ok;
 }
 
 int cmd_bench(int argc, char **argv)
 {
-    enum { MODE = 256 };
     static const struct option fixed[] = {TRIGO_NETWORK_LONGS,
                                           {"json", no_argument, NULL, 'j'},
                                           {"seconds", required_argument, NULL, 's'},
@@ -156,29 +166,22 @@ int cmd_bench(int argc, char **argv)
     memcpy(longs, fixed, sizeof fixed);
     for (size_t i = 0; i < MODES; i++)
         longs[FIXED + i] = (struct option){modes[i].name, no_argument, NULL, MODE + (int)i};
-    bool ok = true;
-    options o = {.format = "md",
+    const trigo_command command = {"bench", "ho:", longs, take, NULL, print_usage};
+    options o = {.mode = NO_MODE,
+                 .format = "md",
                  .seconds = 0.2,
                  .search = {.repeats = 5, .progress = print_progress, .stop = &interrupted}};
-    size_t mode = MODES;
-    for (int c; (c = getopt_long(argc, argv, "ho:", longs, NULL)) != -1;)
-        if (c == 'h') {
-            print_usage(stdout);
-            return 0;
-        } else if (c >= MODE && c < MODE + MODES) {
-            ok &= mode == MODES;
-            mode = (size_t)(c - MODE);
-        } else {
-            ok &= take_option(&o, c, optarg);
-        }
-    if (mode == MODES) mode = 0;
-    if (!ok || optind != argc || (mode == 0 && !o.search.network.models) ||
-        (o.report && !modes[mode].report)) {
-        print_usage(stderr);
-        return 2;
-    }
+    int exit_status = trigo_options_read(&command, &o, argc, argv);
+    if (exit_status >= 0) return exit_status;
+    if (optind < argc)
+        return trigo_usage_error(&command, "'%s' is one word too many", argv[optind]);
+    if (o.mode == NO_MODE) o.mode = 0;
+    if (o.mode == 0 && !o.search.network.models)
+        return trigo_usage_error(&command, "--models DIR is missing");
+    if (o.report && !modes[o.mode].report)
+        return trigo_usage_error(&command, "there is no page of --%s", modes[o.mode].name);
     kvf_error err;
-    if (run_mode(mode, &o, &err) == KVF_OK) return interrupted;
+    if (run_mode(&o, &err) == KVF_OK) return interrupted;
     fprintf(stderr, "trigo bench: %s\n", err.msg);
     return 1;
 }

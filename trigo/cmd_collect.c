@@ -2,12 +2,12 @@
 #include "trigo/cmd.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "trigo/collect.h"
+#include "trigo/options.h"
 
 static const char usage[] =
     "usage: trigo collect DIR... [-o OUT] [--json]\n"
@@ -54,28 +54,36 @@ static void print_json(const trigo_collection *c)
     putchar('\n');
 }
 
+typedef struct options {
+    const char *out;
+    bool json;
+} options;
+
+static bool take(void *options_read, int code, const char *argument)
+{
+    options *o = options_read;
+    if (code == 'o')
+        o->out = argument;
+    else
+        o->json = true;
+    return true;
+}
+
 int cmd_collect(int argc, char **argv)
 {
     static const struct option longs[] = {{"json", no_argument, NULL, 'j'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    const char *out = NULL;
-    bool json = false, ok = true;
-    for (int c; (c = getopt_long(argc, argv, "ho:", longs, NULL)) != -1;) switch (c) {
-        case 'h': fputs(usage, stdout); return 0;
-        case 'o': out = optarg; break;
-        case 'j': json = true; break;
-        default: ok = false;
-        }
-    if (!ok || optind == argc) {
-        fputs(usage, stderr);
-        return 2;
-    }
+    static const trigo_command command = {"collect", "ho:", longs, take, usage, NULL};
+    options o = {0};
+    int exit_status = trigo_options_read(&command, &o, argc, argv);
+    if (exit_status >= 0) return exit_status;
+    if (optind == argc) return trigo_usage_error(&command, "which DIR?");
     kvf_error err;
     trigo_collection c;
     kvf_status status = trigo_collect((const char *const *)argv + optind, (size_t)(argc - optind),
-                                      out, complain, &c, &err);
-    if (!status || c.wrong) (json ? print_json : print_text)(&c);
+                                      o.out, complain, &c, &err);
+    if (!status || c.wrong) (o.json ? print_json : print_text)(&c);
     if (status) complain(err.msg);
     if (status) return status == KVF_ERR_ARG ? 3 : 1;
     if (!fflush(stdout) && !ferror(stdout)) return 0;

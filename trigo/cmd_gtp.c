@@ -46,28 +46,26 @@ static kvf_status run(const trigo_kind *kind, uint64_t seed, kvf_error *err)
     return status;
 }
 
+static bool take(void *seed, int code, const char *argument)
+{
+    return code == 's' && trigo_parse_count(argument, 0, UINT64_MAX, seed);
+}
+
 int cmd_gtp(int argc, char **argv)
 {
     static const struct option longs[] = {{"seed", required_argument, NULL, 's'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
+    static const trigo_command command = {"gtp", "h", longs, take, NULL, print_usage};
     uint64_t seed = 0;
-    bool ok = true;
-    for (int c; (c = getopt_long(argc, argv, "h", longs, NULL)) != -1;) {
-        if (c == 'h') {
-            print_usage(stdout);
-            return 0;
-        }
-        ok &= c == 's' && trigo_parse_count(optarg, 0, UINT64_MAX, &seed);
-    }
-    if (!ok || argc - optind > 1) {
-        fputs("usage: trigo gtp [PLAYER] [--seed N]\ntry: trigo gtp --help\n", stderr);
-        return 2;
-    }
+    int exit_status = trigo_options_read(&command, &seed, argc, argv);
+    if (exit_status >= 0) return exit_status;
+    if (argc - optind > 1)
+        return trigo_usage_error(&command, "'%s' is one word too many", argv[optind + 1]);
     kvf_error err;
     trigo_kind *kind;
     kvf_status status = trigo_kind_read(&kind, optind < argc ? argv[optind] : "uniform", &err);
-    int exit_status = status ? 2 : 1;
+    exit_status = status ? 2 : 1;
     if (!status) status = trigo_kind_open(kind, 0, &err);
     if (!status) status = run(kind, seed, &err);
     trigo_kind_close(kind);

@@ -301,8 +301,9 @@ static bool read_sprt(const char *text, trigo_sprt *t)
     return (n == 2 || n == 4) && t->elo0 < t->elo1 && chances;
 }
 
-static bool take_option(options *o, int c, const char *argument)
+static bool take(void *options_read, int c, const char *argument)
 {
+    options *o = options_read;
     trigo_match_options *m = &o->match;
     uint64_t n = 0;
     bool ok = true;
@@ -337,8 +338,23 @@ static bool take_option(options *o, int c, const char *argument)
     return ok;
 }
 
-/* Read argv. Returns -1 to go on, else the exit status. */
-static int read_options(options *o, int argc, char **argv)
+/* What the command line says; nothing is opened. */
+static kvf_status read_match(options *o, trigo_kind *kinds[2], char **players, kvf_error *err)
+{
+    trigo_match_options *m = &o->match;
+    kvf_status status = trigo_shape_read(o->board, strlen(o->board), &m->shape, err);
+    for (int i = 0; i < 2 && !status; i++) {
+        status = trigo_kind_read(&kinds[i], players[i], err);
+        m->kinds[i] = kinds[i];
+    }
+    if (status) return status;
+    uint32_t most = trigo_cells(m->shape) / 4;
+    if (m->max_plies < most) most = m->max_plies;
+    if (!o->opening_given && m->opening_plies > most) m->opening_plies = most;
+    return trigo_match_check(m, err);
+}
+
+int cmd_match(int argc, char **argv)
 {
     static const struct option longs[] = {{"board", required_argument, NULL, 'b'},
                                           {"games", required_argument, NULL, 'g'},
@@ -352,46 +368,20 @@ static int read_options(options *o, int argc, char **argv)
                                           {"json", no_argument, NULL, 'j'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    for (int c, at = 0; (c = getopt_long(argc, argv, "h", longs, &at)) != -1;) {
-        if (c == 'h') {
-            fputs(usage, stdout);
-            return 0;
-        }
-        if (take_option(o, c, optarg)) continue;
-        if (c != '?') fprintf(stderr, "trigo match: --%s cannot be '%s'\n", longs[at].name, optarg);
-        return 2;
-    }
-    if (argc - optind == 2) return -1;
-    fprintf(stderr, "trigo match: it takes two players, but here %s %d\n",
-            argc - optind == 1 ? "is" : "are", argc - optind);
-    return 2;
-}
-
-static kvf_status open_kinds(trigo_kind *kinds[2], uint32_t threads, kvf_error *err)
-{
-    kvf_status status = KVF_OK;
-    for (int i = 0; i < 2 && !status; i++)
-        status = trigo_kind_open(kinds[i], threads > 1 ? 1 : 0, err);
-    return status;
-}
-
-int cmd_match(int argc, char **argv)
-{
+    static const trigo_command command = {"match", "h", longs, take, usage, NULL};
     options o = {.board = "5x5",
                  .match = {.games = 100, .opening_plies = 4, .max_plies = 500, .threads = 1}};
-    int exit_status = read_options(&o, argc, argv);
-    if (exit_status == 2) fputs("try: trigo match --help\n", stderr);
+    int exit_status = trigo_options_read(&command, &o, argc, argv);
     if (exit_status >= 0) return exit_status;
+    if (argc - optind != 2)
+        return trigo_usage_error(&command, "it takes two players, but here %s %d",
+                                 argc - optind == 1 ? "is" : "are", argc - optind);
     kvf_error err;
     trigo_kind *kinds[2] = {0};
-    kvf_status status = trigo_shape_read(o.board, strlen(o.board), &o.match.shape, &err);
-    for (int i = 0; i < 2 && !status; i++)
-        status = trigo_kind_read(&kinds[i], argv[optind + i], &err);
+    kvf_status status = read_match(&o, kinds, argv + optind, &err);
     exit_status = status ? 2 : 1;
-    uint32_t quarter = trigo_cells(o.match.shape) / 4;
-    if (!o.opening_given && quarter < o.match.opening_plies) o.match.opening_plies = quarter;
-    for (int i = 0; i < 2; i++) o.match.kinds[i] = kinds[i];
-    if (!status) status = open_kinds(kinds, o.match.threads, &err);
+    for (int i = 0; i < 2 && !status; i++)
+        status = trigo_kind_open(kinds[i], o.match.threads > 1 ? 1 : 0, &err);
     if (!status) status = play(&o, &err);
     for (int i = 0; i < 2; i++) trigo_kind_close(kinds[i]);
     if (!status) return 0;

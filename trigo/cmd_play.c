@@ -110,8 +110,9 @@ static kvf_status run(const options *o, trigo_shape shape, seats *s, kvf_error *
     return status;
 }
 
-static bool take_option(options *o, int c, const char *argument)
+static bool take(void *options_read, int c, const char *argument)
 {
+    options *o = options_read;
     switch (c) {
     case 'o': o->board = argument; return true;
     case 'b': o->player[TRIGO_BLACK] = argument; return true;
@@ -124,6 +125,7 @@ static bool take_option(options *o, int c, const char *argument)
     }
 }
 
+/* Read argv. Returns -1 to go on, else the exit status. */
 static int read_options(options *o, int argc, char **argv)
 {
     static const struct option longs[] = {{"board", required_argument, NULL, 'o'},
@@ -135,26 +137,20 @@ static int read_options(options *o, int argc, char **argv)
                                           {"seed", required_argument, NULL, 'r'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    for (int c, at = 0; (c = getopt_long(argc, argv, "h", longs, &at)) != -1;) {
-        if (c == 'h') {
-            print_usage(stdout);
-            return 0;
-        }
-        if (take_option(o, c, optarg)) continue;
-        if (c != '?') fprintf(stderr, "trigo play: --%s cannot be '%s'\n", longs[at].name, optarg);
-        return 2;
-    }
-    if (optind < argc) fprintf(stderr, "trigo play: '%s' is one word too many\n", argv[optind]);
+    static const trigo_command command = {"play", "h", longs, take, NULL, print_usage};
+    int exit_status = trigo_options_read(&command, o, argc, argv);
+    if (exit_status >= 0) return exit_status;
+    if (optind < argc)
+        return trigo_usage_error(&command, "'%s' is one word too many", argv[optind]);
     if (o->board && o->load)
-        fputs("trigo play: --load brings its board, so --board has no say\n", stderr);
-    return optind < argc || (o->board && o->load) ? 2 : -1;
+        return trigo_usage_error(&command, "--load brings its board, so --board has no say");
+    return -1;
 }
 
 int cmd_play(int argc, char **argv)
 {
     options o = {.player = {[TRIGO_WHITE] = "uniform:sims=2000"}};
     int exit_status = read_options(&o, argc, argv);
-    if (exit_status == 2) fputs("try: trigo play --help\n", stderr);
     if (exit_status >= 0) return exit_status;
     bool people = !o.player[TRIGO_BLACK] || !strcmp(o.player[TRIGO_BLACK], "human");
     if (people && !strcmp(o.player[TRIGO_WHITE], "human") && !o.player[ADVISER])

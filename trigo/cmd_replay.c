@@ -2,13 +2,13 @@
 #include "trigo/cmd.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base.h"
 #include "trigo/json.h"
+#include "trigo/options.h"
 #include "trigo/record.h"
 
 static const char usage[] =
@@ -84,14 +84,11 @@ static kvf_status replay_file(const char *path, kvf_error *err)
 int cmd_replay(int argc, char **argv)
 {
     static const struct option longs[] = {{"help", no_argument, NULL, 'h'}, {0}};
-    for (int c; (c = getopt_long(argc, argv, "h", longs, NULL)) != -1;) {
-        fputs(usage, c == 'h' ? stdout : stderr);
-        return c == 'h' ? 0 : 2;
-    }
-    if (optind + 1 != argc) {
-        fputs(usage, stderr);
-        return 2;
-    }
+    static const trigo_command command = {"replay", "h", longs, NULL, usage, NULL};
+    int exit_status = trigo_options_read(&command, NULL, argc, argv);
+    if (exit_status >= 0) return exit_status;
+    if (optind + 1 != argc)
+        return trigo_usage_error(&command, "it takes one file, but here are %d", argc - optind);
     kvf_error err;
     if (replay_file(argv[optind], &err) == KVF_OK) return 0;
     fprintf(stderr, "trigo replay: %s\n", err.msg);

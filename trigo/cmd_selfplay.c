@@ -125,9 +125,9 @@ static bool parse_shard(const char *text, trigo_selfplay_options *o)
            parse_u32(text + len + 1, 1, UINT32_MAX, &o->shards) && o->shard < o->shards;
 }
 
-/* Take an option; false if it is wrong. */
-static bool take_option(options *o, int c, const char *argument)
+static bool take(void *options_read, int c, const char *argument)
 {
+    options *o = options_read;
     trigo_generation *g = &o->generation;
     uint64_t n;
     switch (c) {
@@ -211,7 +211,6 @@ static kvf_status run(options *o, trigo_selfplay_progress *done, kvf_error *err)
     kvf_model *model;
     trigo_set set;
     kvf_status status = open_model(o, &model, &set, err);
-    if (!status) status = trigo_generation_check(&o->generation, err);
     if (!status) status = trigo_generation_describe(&o->generation, model, set, err);
     if (!status) {
         o->selfplay.generation = &o->generation;
@@ -248,19 +247,16 @@ int cmd_selfplay(int argc, char **argv)
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
     options o = {.generation = TRIGO_GENERATION_DEFAULTS, .selfplay = {.games = 8, .shards = 1}};
-    bool ok = true;
-    for (int c; (c = getopt_long(argc, argv, "h", longs, NULL)) != -1;) {
-        if (c == 'h') {
-            fputs(usage, stdout);
-            return 0;
-        }
-        ok &= take_option(&o, c, optarg);
-    }
-    if (!ok || !o.network.models || !o.selfplay.folder || !o.generation.games || optind != argc) {
-        fputs(usage, stderr);
-        return 2;
-    }
+    static const trigo_command command = {"selfplay", "h", longs, take, usage, NULL};
+    int exit_status = trigo_options_read(&command, &o, argc, argv);
+    if (exit_status >= 0) return exit_status;
+    if (optind < argc)
+        return trigo_usage_error(&command, "'%s' is one word too many", argv[optind]);
+    if (!o.network.models || !o.selfplay.folder || !o.generation.games)
+        return trigo_usage_error(&command, "--models DIR, --games N and --out DIR are needed");
     kvf_error err;
+    if (trigo_generation_check(&o.generation, &err))
+        return trigo_usage_error(&command, "%s", err.msg);
     trigo_selfplay_progress done = {0};
     kvf_status status = run(&o, &done, &err);
     int code = 0;

@@ -29,6 +29,12 @@ static const char usage[] =
     "  trigo view game.tgn -o game.html\n"
     "  trigo view games.jsonl --game 3 -o game.html --models models/trigo --sims 400\n";
 
+typedef struct options {
+    trigo_network_options network;
+    const char *page;
+    uint64_t number, simulations; /* 0: not said */
+} options;
+
 static void show_progress(uint32_t done, uint32_t of)
 {
     fprintf(stderr, "\rtrigo view: searched %u of %u positions%s", done, of,
@@ -55,16 +61,26 @@ static kvf_status analyse(trigo_view *v, const trigo_network_options *o, uint32_
     return status;
 }
 
-static kvf_status make_page(const char *game, uint64_t number, const char *page,
-                            const trigo_network_options *network, uint32_t simulations,
-                            kvf_error *err)
+static kvf_status make_page(const char *game, const options *o, kvf_error *err)
 {
     trigo_view v;
-    kvf_status status = trigo_view_read(&v, game, number, err);
-    if (!status && network->models) status = analyse(&v, network, simulations, err);
-    if (!status) status = trigo_view_write(&v, page, err);
+    uint32_t simulations = o->simulations ? (uint32_t)o->simulations : SIMULATIONS;
+    kvf_status status = trigo_view_read(&v, game, o->number, err);
+    if (!status && o->network.models) status = analyse(&v, &o->network, simulations, err);
+    if (!status) status = trigo_view_write(&v, o->page, err);
     trigo_view_free(&v);
     return status;
+}
+
+static bool take(void *options_read, int code, const char *argument)
+{
+    options *o = options_read;
+    switch (code) {
+    case 'o': o->page = argument; return true;
+    case 'g': return trigo_parse_count(argument, 1, UINT64_MAX, &o->number);
+    case 's': return trigo_parse_count(argument, 2, 10000000, &o->simulations);
+    default: return trigo_network_option(&o->network, code, argument);
+    }
 }
 
 int cmd_view(int argc, char **argv)
@@ -74,27 +90,20 @@ int cmd_view(int argc, char **argv)
                                           {"sims", required_argument, NULL, 's'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    trigo_network_options network = {0};
-    const char *page = NULL;
-    uint64_t number = 1, simulations = 0;
-    bool ok = true;
-    for (int c; (c = getopt_long(argc, argv, "ho:", longs, NULL)) != -1;) switch (c) {
-        case 'h': fputs(usage, stdout); return 0;
-        case 'o': page = optarg; break;
-        case 'g': ok &= trigo_parse_count(optarg, 1, UINT64_MAX, &number); break;
-        case 's': ok &= trigo_parse_count(optarg, 2, 10000000, &simulations); break;
-        default: ok &= trigo_network_option(&network, c, optarg);
-        }
-    if (!ok || !page || optind + 1 != argc || (simulations && !network.models)) {
-        fputs(usage, stderr);
-        return 2;
-    }
-    if (!simulations) simulations = SIMULATIONS;
+    static const trigo_command command = {"view", "ho:", longs, take, usage, NULL};
+    options o = {.number = 1};
+    int exit_status = trigo_options_read(&command, &o, argc, argv);
+    if (exit_status >= 0) return exit_status;
+    if (optind + 1 != argc)
+        return trigo_usage_error(&command, "it takes one game, but here are %d", argc - optind);
+    if (!o.page) return trigo_usage_error(&command, "-o PAGE.html is missing");
+    if (o.simulations && !o.network.models)
+        return trigo_usage_error(&command, "--sims needs --models DIR");
     kvf_error err;
-    if (make_page(argv[optind], number, page, &network, (uint32_t)simulations, &err)) {
+    if (make_page(argv[optind], &o, &err)) {
         fprintf(stderr, "trigo view: %s\n", err.msg);
         return 1;
     }
-    fprintf(stderr, "trigo view: the page is %s\n", page);
+    fprintf(stderr, "trigo view: the page is %s\n", o.page);
     return 0;
 }

@@ -29,7 +29,7 @@ static const char introduction[] =
 static const char rules[] =
     "\n"
     "`trigo COMMAND --help` tells more. Data goes to stdout, words to stderr; the exit status is 0 if\n"
-    "the work was done, 1 if it failed, 2 if it was asked for wrongly.\n"
+    "the work was done, 1 if it failed, 2 if it was asked for wrongly, 3 if what was checked is wrong.\n"
     "\n"
     "The game in short: Black begins; a stone is dropped on an empty cell, or one passes or resigns.\n"
     "Stones of a colour that touch along an axis are a group; a group without an empty cell beside it\n"

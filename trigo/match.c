@@ -235,7 +235,7 @@ static kvf_status check_number(const char *what, uint32_t n, uint32_t least, uin
     return kvf_fail(err, KVF_ERR_ARG, "%s are %u, but should be %u to %u", what, n, least, most);
 }
 
-static kvf_status check(const trigo_match_options *o, kvf_error *err)
+kvf_status trigo_match_check(const trigo_match_options *o, kvf_error *err)
 {
     kvf_status status = check_number("games", o->games, 2, MAX_GAMES, err);
     if (!status && o->games % 2)
@@ -259,7 +259,7 @@ static kvf_status check(const trigo_match_options *o, kvf_error *err)
 kvf_status trigo_match(const trigo_match_options *options, trigo_match_result *result,
                        kvf_error *err)
 {
-    kvf_status status = check(options, err);
+    kvf_status status = trigo_match_check(options, err);
     if (status) return status;
     *result = (trigo_match_result){0};
     match m = {.o = options, .result = result, .lock = PTHREAD_MUTEX_INITIALIZER};

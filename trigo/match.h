@@ -53,6 +53,9 @@ typedef struct trigo_match_options {
     void *user;
 } trigo_match_options;
 
+/* Whether all numbers are possible; trigo_match begins so. Errors: KVF_ERR_ARG. */
+kvf_status trigo_match_check(const trigo_match_options *options, kvf_error *err);
+
 /* Play.
  *
  * result  set on KVF_OK

@@ -1,46 +1,22 @@
 /* network.c - see network.h. */
 #include "trigo/network.h"
 
-#include <ctype.h>
-#include <errno.h>
-#include <stdlib.h>
-
 #include "base.h"
-
-bool trigo_parse_count(const char *text, uint64_t least, uint64_t most, uint64_t *out)
-{
-    char *end;
-    errno = 0;
-    unsigned long long v = strtoull(text, &end, 10);
-    if (errno || !isdigit((unsigned char)*text) || *end || v < least || v > most) return false;
-    *out = v;
-    return true;
-}
-
-bool trigo_parse_real(const char *text, double least, double most, double *out)
-{
-    char *end;
-    double v = strtod(text, &end);
-    if (end == text || *end || isspace((unsigned char)*text) || !(v >= least && v <= most))
-        return false;
-    *out = v;
-    return true;
-}
 
 bool trigo_network_option(trigo_network_options *options, int code, const char *argument)
 {
-    uint64_t n;
+    uint64_t n = 0;
     switch (code) {
     case TRIGO_OPTION_MODELS: options->models = argument; return true;
     case TRIGO_OPTION_SET: return trigo_set_find(argument, &options->set);
-    case TRIGO_OPTION_ENGINE: options->model.engine = argument; return true;
-    case TRIGO_OPTION_DEVICE: options->model.device = argument; return true;
-    case TRIGO_OPTION_PRECISION: options->model.precision = argument; return true;
-    case TRIGO_OPTION_CPU: options->model.cpu = argument; return true;
+    case TRIGO_OPTION_ENGINE: options->model.engine = argument; break;
+    case TRIGO_OPTION_DEVICE: options->model.device = argument; break;
+    case TRIGO_OPTION_PRECISION: options->model.precision = argument; break;
+    case TRIGO_OPTION_CPU: options->model.cpu = argument; break;
     case TRIGO_OPTION_THREADS:
-        if (!trigo_parse_count(argument, 1, 1024, &n)) return false;
+        if (!trigo_parse_count(argument, 1, UINT32_MAX, &n)) return false;
         options->model.threads = (uint32_t)n;
-        return true;
+        break;
     case TRIGO_OPTION_CACHE_TOKENS:
         if (!trigo_parse_count(argument, 1, UINT32_MAX, &n)) return false;
         options->policy.cache_tokens = (uint32_t)n;
@@ -48,6 +24,8 @@ bool trigo_network_option(trigo_network_options *options, int code, const char *
     case TRIGO_OPTION_NO_CACHE: options->policy.no_cache = true; return true;
     default: return false;
     }
+    options->model.struct_size = sizeof options->model;
+    return kvf_model_options_check(&options->model, NULL) == KVF_OK;
 }
 
 kvf_status trigo_network_open(trigo_network *network, const trigo_network_options *options,

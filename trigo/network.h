@@ -2,14 +2,13 @@
  *
  *     trigo_network_options o = {0};
  *     static const struct option longs[] = {TRIGO_NETWORK_LONGS, ...own..., {0}};
- *     ... default: if (!trigo_network_option(&o, c, optarg)) wrong usage
+ *     ... default: return trigo_network_option(&o, code, argument); in what takes options
  *     status = trigo_network_open(&network, &o, &err); */
 #ifndef TRIGO_NETWORK_H
 #define TRIGO_NETWORK_H
 
-#include <getopt.h>
-
 #include "trigo/models.h"
+#include "trigo/options.h"
 #include "trigo/policy.h"
 
 typedef struct trigo_network_options {
@@ -75,9 +74,5 @@ typedef struct trigo_network {
 kvf_status trigo_network_open(trigo_network *network, const trigo_network_options *options,
                               kvf_error *err);
 void trigo_network_close(trigo_network *network); /* zeroed is fine */
-
-/* Parse a whole string as a number from least to most; false if it is none. */
-bool trigo_parse_count(const char *text, uint64_t least, uint64_t most, uint64_t *out);
-bool trigo_parse_real(const char *text, double least, double most, double *out);
 
 #endif

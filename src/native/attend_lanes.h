@@ -124,9 +124,10 @@ NAME(head)(const int rows, uint32_t head_dim, const ELEMENT *k, const ELEMENT *v
     for (; d + 4 * LANES <= head_dim; d += 4 * LANES)
         NAME(add)(rows, 4, 1, state, STATE_A + d, before, weights, v + d, at, n, shared);
     for (; d < head_dim; d += LANES)
-        for (int r = 0; r < rows; r++)
+        for (int r = 0; r < rows; r++) {
             NAME(add_some)
             (state[r] + STATE_A + d, before[r], weights[r], v + d, at[r], n[r], head_dim - d);
+        }
 }
 
 /* Scores of STEP positions from p on for some rows, which have them in common: a vector is `parts`

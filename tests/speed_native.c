@@ -76,11 +76,16 @@ int main(int argc, char **argv)
         if (!m) return puts(err.msg), 1;
         printf("%s: made in %.2f s, %.1f MB\n", models[i].name, kvf_now() - t,
                (double)m->info.weight_bytes / 1e6);
-        uint32_t cases[][3] = {{10, 1, 1},   {128, 1, 1},  {512, 1, 1}, {2048, 1, 1}, {128, 8, 1},
-                               {128, 32, 1}, {128, 1, 32}, {0, 1, 128}, {0, 1, 512}};
+        static const struct {
+            uint32_t prefix, branches, length;
+            bool all; /* rows have outputs, not the last of each branch alone */
+        } cases[] = {{10, 1, 1, 0},  {128, 1, 1, 0},  {512, 1, 1, 0},  {2048, 1, 1, 0},
+                     {128, 8, 1, 0}, {128, 32, 1, 0}, {128, 1, 32, 0}, {128, 1, 32, 1},
+                     {0, 1, 128, 0}, {0, 1, 512, 0}};
         for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
-            printf("  prefix %4u  branches %2u x %3u: %9.1f us\n", cases[c][0], cases[c][1],
-                   cases[c][2], time_pass(m, cases[c][0], cases[c][1], cases[c][2], false));
+            printf("  prefix %4u  branches %2u x %3u%s: %9.1f us\n", cases[c].prefix,
+                   cases[c].branches, cases[c].length, cases[c].all ? ", all rows" : "          ",
+                   time_pass(m, cases[c].prefix, cases[c].branches, cases[c].length, cases[c].all));
         test_model_free(m);
     }
     return 0;

@@ -39,7 +39,7 @@ def converse(dialogue, *arguments):
 def test_administration(_):
     converse([
         ("protocol_version", "= 2"), ("name", "= trigo"), ("known_command play", "= true"),
-        ("known_command Play", "= false"), ("known_command loadsgf", "= false"), ("known_command", "? syntax error"),
+        ("known_command Play", "= false"), ("known_command kgs-chat", "= false"), ("known_command", "? syntax error"),
         ("1 name", "=1 trigo"), ("0 foo", "?0 unknown command"), ("2147483647 name", "=2147483647 trigo"),
         ("2147483648 name", "? an id should be from 0 to 2147483647"),
         ("9" * 500 + " name", "? an id should be from 0 to 2147483647"),
@@ -131,6 +131,116 @@ def test_layers(_):
         ("trigo-boardsize 27 2", "="), ("play b A1", "? cells of this board have no vertices: use the trigo- commands"),
         ("trigo-play b Pass", "="), ("trigo-play w Pass", "="), ("trigo-legal", "="),
     ], "uniform:sims=20")
+
+
+def test_handicap(_):
+    """Black stones in a row, which no undo takes back; the points are those of the protocol's table."""
+    converse([
+        ("boardsize 9", "="), ("fixed_handicap 5", "= C3 G7 C7 G3 E5"), ("get_handicap", "= 5"), ("move_history", "="),
+        ("trigo-moves", "= cc Pass xx Pass cx Pass xc Pass 00"), ("undo", "? cannot undo"), ("list_stones w", "="),
+        ("fixed_handicap 2", "? board not empty"), ("place_free_handicap 2", "? board not empty"),
+        ("set_free_handicap A1 A2", "? board not empty"), ("play w A1", "="), ("play b A2", "="),
+        ("move_history", "= black A2\nwhite A1"), ("undo", "="), ("undo", "="), ("undo", "? cannot undo"),
+        ("clear_board", "="), ("get_handicap", "= 0"), ("fixed_handicap 6", "= C3 G7 C7 G3 C5 G5"),
+        ("clear_board", "="), ("fixed_handicap 7", "= C3 G7 C7 G3 E5 C5 G5"),
+        ("clear_board", "="), ("fixed_handicap 8", "= C3 G7 C7 G3 C5 G5 E3 E7"),
+        ("clear_board", "="), ("fixed_handicap 9", "= C3 G7 C7 G3 E5 C5 G5 E3 E7"),
+        ("clear_board", "="), ("fixed_handicap 1", "? invalid number of stones"), ("fixed_handicap x", "? syntax error"),
+        ("fixed_handicap 10", "? invalid number of stones"), ("place_free_handicap 40", "= C3 G7 C7 G3 E5 C5 G5 E3 E7"),
+        ("boardsize 8", "="), ("fixed_handicap 5", "? invalid number of stones"), ("place_free_handicap 5", "= C3 F6 C6 F3"),
+        ("boardsize 13", "="), ("fixed_handicap 2", "= D4 K10"), ("boardsize 5", "="),
+        ("fixed_handicap 2", "? invalid number of stones"), ("place_free_handicap 2", "? invalid number of stones"),
+        ("set_free_handicap C3", "? syntax error"), ("set_free_handicap C3 F6", "? syntax error"),
+        ("set_free_handicap C3 C3", "? bad vertex list"), ("set_free_handicap C3 pass", "? bad vertex list"),
+        ("list_stones b", "="), ("set_free_handicap " + " ".join(f"{c}{n}" for c in "ABCD" for n in range(1, 6)), "="),
+        ("get_handicap", "= 20"), ("genmove w", None), ("trigo-boardsize 3 3 3", "="),
+        ("fixed_handicap 2", "? cells of this board have no vertices: use the trigo- commands"),
+        ("set_free_handicap A1 A2", "? cells of this board have no vertices: use the trigo- commands"),
+    ], "uniform:sims=20")
+
+
+def test_position(_):
+    """What graphical programs ask for, since GNU Go answers it: kigo draws nothing without list_stones."""
+    converse([
+        ("boardsize 3", "="), ("query_boardsize", "= 3"), ("get_komi", "= 0"), ("komi 2.5", "="), ("get_komi", "= 2.5"),
+        ("play b a2", "="), ("play w a1", "="), ("play b b1", "="), ("captures b", "= 1"), ("captures white", "= 0"),
+        ("captures", "? syntax error"), ("list_stones black", "= A2 B1"), ("list_stones w", "="), ("list_stones", "? syntax error"),
+        ("all_legal w", "= A3 B2 B3 C1 C2 C3"), ("all_legal b", "= A1 A3 B2 B3 C1 C2 C3"), ("all_legal", "? syntax error"),
+        ("trigo-moves", "= a0 aa 0a"), ("play b b2", "="), ("move_history", "= black B2\nblack B1\nwhite A1\nblack A2"),
+        ("final_status_list alive", None), ("final_status_list dead", "="), ("final_status_list seki", "="),
+        ("final_status_list dame", "? syntax error"), ("final_status_list", "? syntax error"), ("estimate_score", "= B+7.5"),
+        ("play w pass", "="), ("all_legal w", "? out of turn behind a pass: putting a second one in would end the game"),
+        ("top_moves_white", "? out of turn behind a pass: putting a second one in would end the game"),
+        ("play b pass", "="), ("all_legal w", "? the game is over"), ("top_moves_black", "? the game is over"),
+        ("boardsize 5", "="), ("trigo-boardsize 3 4", "="), ("query_boardsize", "? this board is not square"), ("list_stones b", "="),
+        ("trigo-boardsize 3 3 3", "="), ("query_boardsize", "? this board is not square"), ("captures b", "= 0"),
+    ] + [(c, "? cells of this board have no vertices: use the trigo- commands") for c in
+         ("list_stones b", "all_legal b", "move_history", "final_status_list alive", "top_moves_black")], "uniform:sims=20")
+    groups = talk("boardsize 5\nplay b a1\nplay b a2\nplay b c3\nplay w e5\nfinal_status_list alive\n")[-1]
+    check(sorted(sorted(g.split()) for g in groups[2:].split("\n")) == [["A1", "A2"], ["C3"], ["E5"]], f"groups: {groups}")
+    for player in ("uniform:sims=50", f"{MODELS}:sims=50", f"{MODELS}:sims=0", "random"):
+        best, moves = talk("boardsize 5\nplay b c3\ntop_moves_white\ntrigo-moves\n", player)[-2:]
+        words = best[2:].split()
+        cells, shares = words[::2], [float(w) for w in words[1::2]]
+        check(moves == "= 00" and 0 < len(cells) <= 10 and len(set(cells)) == len(cells), f"{player}: {best}")
+        check(shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 100.1, f"{player}: {best}")
+        if player != "random" and "sims=0" in player:
+            check(talk("boardsize 5\nplay b c3\ngenmove w\n", player)[-1] == "= " + cells[0], f"{player}: {best}")
+
+
+def test_sgf(tmp):
+    path = tmp / "game.sgf"
+
+    def load(text, *commands, what=""):
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return talk("".join(f"{c}\n" for c in (f"loadsgf {path} {what}", *commands)), "random")
+
+    text = (r"(;GM[1]FF[4]CA[UTF-8]AP[a:1]PB[x [\] (;B[aa\]\)]SZ[9]KM[5.5]HA[2] AB[cg] [gc]; W[ee]C[) ; B[aa\]];B[cc]"
+            "\n(;W[gg];B[];W[tt])(;W[aa];B[bb]))(;SZ[5])")
+    check(load(text, "move_history", "get_komi", "get_handicap", "query_boardsize", "list_stones b") ==
+          ["= black", "= white PASS\nblack PASS\nwhite G3\nblack C7\nwhite E5", "= 5.5", "= 2", "= 9", "= C3 C7 G7"], "main line")
+    for before, history in ((1, "="), (2, "= white E5"), (3, "= black C7\nwhite E5"), (99, None), (0, None)):
+        answers = load(text, "move_history", what=before)
+        check(history is None or answers[1].rstrip() == history, f"before move {before}: {answers}")
+        check(answers[0] == ("= black" if before in (2, 99, 0) else "= white"), f"before move {before}: {answers}")
+    check(load("(;SZ[13:5];B[ma];PL[B])", "trigo-moves") == ["= black", "= zz"], "a board of 13 x 5, PL")
+    check(load("(;AW[aa:bc]SZ[5]AB[ee];PL[W];)", "list_stones w", "list_stones b", "get_handicap") ==
+          ["= white", "= A3 A4 A5 B3 B4 B5", "= E1", "= 0"], "a rectangle, before the size")
+    check(load("(;AddBlack[aa]SiZe[5])", "list_stones b") == ["= white", "= A5"], "names of old files")
+    check(load("junk\0 (;B[aa])", "trigo-moves")[1] == "= az", "words before the game; 19 x 19 unless it is said")
+    check(load("(;SZ[27];B[AA];W[za])", "trigo-moves") == ["= black", "= za yz"], "26 letters are not enough")
+
+    # Whatever is wrong, the game goes on as it was.
+    for wrong, words in (("", "no whole game"), ("(", "no whole game"), ("(;B[aa]", "no whole game"), ("(;B[aa", "no whole game"),
+                         ("(;B[aa\\", "no whole game"), ("(;SZ[0])", "1 to 27"), ("(;SZ[9:28])", "1 to 27"), ("(;SZ[])", "1 to 27"),
+                         ("(;SZ[9:])", "1 to 27"), ("(;GM[2])", "not Go"), ("(;KM[x])", "komi should be"), ("(;SZ[5];B[ff])", "no point"),
+                         ("(;SZ[5];B[a])", "no point"), ("(;SZ[20];B[uu])", "no point"), ("(;B[aa];W[aa])", "is on a stone"),
+                         ("(;SZ[5]AB[aa:ff])", "no points"), ("(;AB[])", "no points"), ("(;AE[aa])", "not taken off"),
+                         ("(;B[];W[];B[aa])", "the game is over"), (b"(;B[\xff\xfe])", "no point")):
+        path.write_bytes(wrong if isinstance(wrong, bytes) else wrong.encode())
+        answers = talk(f"boardsize 5\nplay b c3\nkomi 3\nloadsgf {path}\ntrigo-moves\nget_komi\n", "random")
+        check(answers[3].startswith("? cannot load file: ") and words in answers[3], f"{wrong}: {answers[3]}")
+        check(answers[4:] == ["= 00", "= 3"], f"{wrong}: the game: {answers[4:]}")
+    answers = talk(f"loadsgf {tmp}/none\nloadsgf {tmp}\nloadsgf\nloadsgf {path} x\nloadsgf {path} 1 1\n", "random")
+    check("none: No such file" in answers[0] and "folder" in answers[1] and answers[2:] == ["? syntax error"] * 3, f"{answers}")
+    random.seed(4)
+    for _ in range(60):
+        junk = "(;" + "".join(random.choice("BWAPSZ[]()\\;:abcet59 ") for _ in range(300))
+        check(len(load(junk, "name")) == 2, "alive behind junk")
+
+    # What is written is read again as the same game.
+    game = "boardsize 9\nkomi 6.5\nset_free_handicap a1 b2 c9\n" + "genmove w\ngenmove b\n" * 20 + "play b pass\n"
+    seen = "move_history\nget_komi\nget_handicap\nlist_stones b\nlist_stones w\n"
+    first = talk(game + seen + f"printsgf {path}\nprintsgf\n", "uniform:sims=2")
+    again = talk(f"loadsgf {path}\n" + seen + "printsgf\n", "random")
+    check(first[-7:-2] == again[1:-1] and first[-1] == again[-1], f"written and read: {first[-7:]} {again}")
+    check("= " + path.read_text().rstrip() == first[-1], "the same in a file and as an answer")
+    text = talk("trigo-boardsize 13 5\nplay w a1\nplay w pass\nprintsgf\n")[-1]
+    check(text == "= (;FF[4]GM[1]SZ[13:5]KM[0]\n;W[ae])", f"an illegal pass is not written: {text}")
+    answers = talk(f"trigo-boardsize 3 3 3\nprintsgf\nprintsgf {tmp}\nboardsize 5\nprintsgf {tmp}/no/file\nprintsgf {tmp}\nprintsgf a b\n")
+    check(answers[1] == answers[2] == "? this board has layers, which such files have not", f"{answers}")
+    check("no/file: cannot write it" in answers[4] and "not a regular file" in answers[5] and answers[6] == "? syntax error",
+          f"{answers}")
 
 
 def replay(shape, moves):

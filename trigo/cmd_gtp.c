@@ -11,7 +11,7 @@ static void print_usage(FILE *out)
         "usage: trigo gtp [PLAYER] [--seed N]\n"
         "\n"
         "Answers commands of the Go Text Protocol, version 2, on standard input, so that programs of\n"
-        "the Go world (GoGui, gogui-twogtp, Sabaki) can play with it on boards without layers.\n"
+        "the Go world (kigo, gomill, GoGui, Sabaki) can play with it on boards without layers.\n"
         "\n" TRIGO_PLAYER_USAGE "\n"
         "  PLAYER             whoever chooses moves (default uniform)\n"
         "  --seed N           of what the player draws (default 0)\n"
@@ -20,7 +20,7 @@ static void print_usage(FILE *out)
         out);
     const char *line;
     for (size_t i = 0; trigo_gtp_command(i, &line); i++)
-        fprintf(out, "  %-18s %s\n", trigo_gtp_command(i, &line), line);
+        fprintf(out, "  %-19s %s\n", trigo_gtp_command(i, &line), line);
     fputs(
         "\n"
         "A1 is the cell aa of this game, letters go along the first axis, numbers along the second.\n"
@@ -30,7 +30,8 @@ static void print_usage(FILE *out)
         "once, but longer cycles are allowed (no superko); colours alternate, so a pass is put in for\n"
         "the other side if a colour plays out of turn, and taken back with it; two passes end the game,\n"
         "and nothing may be played then but after undo; the score is area and prisoners, without\n"
-        "removing dead stones.\n"
+        "removing dead stones. Handicap stones, and those that a file sets up, are drops in a row with\n"
+        "such passes between; undo does not take a handicap back.\n"
         "\n"
         "  printf 'boardsize 5\\ngenmove b\\nshowboard\\n' | trigo gtp uniform:sims=1000\n",
         out);

@@ -74,8 +74,9 @@ typedef struct bench_result {
     bool interrupted;
     machine machine; /* when it began */
     char file[256], sha256[MACHINE_HASH], exporter[128], cpu[16];
+    /* of the model, from whichever engine knows them; 0: none does, or there is no end of context */
     uint32_t layers, heads, kv_heads, head_dim, hidden, vocab, context;
-    uint64_t parameters, file_bytes, bytes_per_token;
+    uint64_t parameters, bytes_per_token;
     double bandwidth,
         peak; /* bytes and operations per second of this machine, probed; 0: not known */
 } bench_result;
@@ -111,6 +112,10 @@ kvf_status bench_cases(bench_case **cases, size_t *n, const bench_options *o, ui
                        kvf_error *err);
 
 /* ---- print.c --------------------------------------------------------------------------------- */
+
+enum { BENCH_MODEL_TEXT = 256 };
+/* The model in words, as far as it is known: "4 layers, 4 heads, 4 KV heads of 32, ...". */
+void bench_model_text(const bench_result *result, char text[BENCH_MODEL_TEXT]);
 
 /* A table of a suite's rows, or of all rows if suite is NULL; with columns about memory, which are
  * many, only if asked for. Free with table_free. */

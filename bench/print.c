@@ -58,12 +58,22 @@ static json_t *row_json(const bench_row *r)
 static json_t *head_json(const bench_result *r)
 {
     json_t *model =
-        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "file", r->file,
-                  "sha256", r->sha256, "exporter", r->exporter, "layers", (json_int_t)r->layers,
-                  "heads", (json_int_t)r->heads, "kv_heads", (json_int_t)r->kv_heads, "head_dim",
-                  (json_int_t)r->head_dim, "hidden", (json_int_t)r->hidden, "vocab",
-                  (json_int_t)r->vocab, "context", (json_int_t)r->context, "parameters",
-                  (json_int_t)r->parameters, "bytes_per_token", (json_int_t)r->bytes_per_token);
+        json_pack("{s:s, s:s, s:s}", "file", r->file, "sha256", r->sha256, "exporter", r->exporter);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } figures[] = {{"layers", r->layers},
+                   {"heads", r->heads},
+                   {"kv_heads", r->kv_heads},
+                   {"head_dim", r->head_dim},
+                   {"hidden", r->hidden},
+                   {"vocab", r->vocab},
+                   {"context", r->context},
+                   {"parameters", r->parameters},
+                   {"bytes_per_token", r->bytes_per_token}};
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
+        if (figures[i].value)
+            json_object_set_new(model, figures[i].name, json_integer((json_int_t)figures[i].value));
     return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:b}", "date", r->machine.date,
                      "cpu_model", r->machine.cpu_model, "cpu", r->cpu, "model", model, "load",
                      number(r->machine.load), "read_bandwidth",
@@ -174,12 +184,34 @@ table bench_table(const bench_result *result, const char *suite, bool memory)
     return t;
 }
 
+void bench_model_text(const bench_result *r, char text[BENCH_MODEL_TEXT])
+{
+    const struct {
+        const char *format;
+        uint32_t value, more;
+    } parts[] = {{"%u layers", r->layers, 0},
+                 {"%u heads", r->heads, 0},
+                 {"%u KV heads of %u", r->head_dim ? r->kv_heads : 0, r->head_dim},
+                 {"hidden %u", r->hidden, 0},
+                 {"vocabulary %u", r->vocab, 0}};
+    const size_t size = BENCH_MODEL_TEXT;
+    size_t n = 0; /* never more than half of that */
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (!parts[i].value) continue;
+        n += (size_t)snprintf(text + n, size - n, "%s", n ? ", " : "");
+        n += (size_t)snprintf(text + n, size - n, parts[i].format, parts[i].value, parts[i].more);
+    }
+    snprintf(text + n, size - n, ", %.1f M parameters", (double)r->parameters / 1e6);
+}
+
 static void print_md(const bench_result *result, FILE *to)
 {
     const machine *m = &result->machine;
     bool memory = false;
-    fprintf(to, "%s, %u layers, hidden %u; %s%s%s; %s; load %.2f\n\n", result->file, result->layers,
-            result->hidden, m->cpu_model, *result->cpu ? ", " : "", result->cpu, m->date, m->load);
+    char model[BENCH_MODEL_TEXT];
+    bench_model_text(result, model);
+    fprintf(to, "%s: %s; %s%s%s; %s; load %.2f\n\n", result->file, model, m->cpu_model,
+            *result->cpu ? ", " : "", result->cpu, m->date, m->load);
     for (size_t i = 0; i < result->n_rows; i++) memory |= !strcmp(result->rows[i].suite, "memory");
     table t = bench_table(result, NULL, memory);
     table_print(&t, to);

@@ -297,11 +297,10 @@ static void put_head(kvf_output *out, const bench_result *r)
     kvf_output_print(out, "<h1>kvfork bench: ");
     page_text(out, r->file);
     kvf_output_print(out, "</h1>\n<dl class=\"facts\">\n");
-    snprintf(text, sizeof text,
-             "%u layers, %u KV heads of %u, hidden %u, vocabulary %u, %.1f M "
-             "parameters; %s%s",
-             r->layers, r->kv_heads, r->head_dim, r->hidden, r->vocab, (double)r->parameters / 1e6,
-             *r->exporter ? "written by " : "", *r->exporter ? r->exporter : "exporter not named");
+    char model[BENCH_MODEL_TEXT];
+    bench_model_text(r, model);
+    snprintf(text, sizeof text, "%s; %s%s", model, *r->exporter ? "written by " : "",
+             *r->exporter ? r->exporter : "exporter not named");
     page_fact(out, "Model", text);
     kvf_output_print(out, "<dt>SHA-256</dt><dd><code>%s</code></dd>\n", r->sha256);
     snprintf(text, sizeof text, "%s%s%s", r->machine.cpu_model, *r->cpu ? ", kernels " : "",

@@ -390,23 +390,31 @@ static kvf_status run_case(bench *b, const bench_case *c, kvf_error *err)
 /* ---- the head ---------------------------------------------------------------------------------
  */
 
-static kvf_status describe(bench_result *r, const kvf_model *model, kvf_error *err)
+/* What an engine knows of the model beyond those before it: native finds in the graph what its ports
+ * do not say. */
+static void note_figures(bench_result *r, const kvf_model_info *i)
 {
-    const kvf_model_info *i = kvf_model_get_info(model);
+    const struct {
+        uint32_t *to, value;
+    } figures[] = {{&r->layers, i->layers},     {&r->heads, i->heads},
+                   {&r->kv_heads, i->kv_heads}, {&r->head_dim, i->head_dim},
+                   {&r->hidden, i->hidden},     {&r->vocab, i->vocab}};
+    for (size_t f = 0; f < sizeof figures / sizeof *figures; f++)
+        if (!*figures[f].to) *figures[f].to = figures[f].value;
+    if (i->context && (!r->context || i->context < r->context)) r->context = i->context;
+    if (!r->bytes_per_token) r->bytes_per_token = i->bytes_per_token;
+}
+
+static kvf_status describe(bench_result *r, const bench *b, kvf_error *err)
+{
+    const kvf_model *model = b->engines[0].model;
+    const kvf_model_info *i = b->engines[0].info;
     const char *path = kvf_model_file(model, 0), *slash = strrchr(path, '/');
     r->machine = machine_now();
     snprintf(r->file, sizeof r->file, "%s", slash ? slash + 1 : path);
     snprintf(r->exporter, sizeof r->exporter, "%s", i->exporter);
-    r->layers = i->layers;
-    r->heads = i->heads;
-    r->kv_heads = i->kv_heads;
-    r->head_dim = i->head_dim;
-    r->hidden = i->hidden;
-    r->vocab = i->vocab;
-    r->context = i->context;
     r->parameters = i->parameters;
-    r->file_bytes = i->file_bytes;
-    r->bytes_per_token = i->bytes_per_token;
+    for (size_t e = 0; e < b->n_engines; e++) note_figures(r, b->engines[e].info);
     return machine_hash_file(path, r->sha256, err);
 }
 
@@ -487,7 +495,7 @@ kvf_status bench_run(bench_result *result, const bench_options *o, kvf_error *er
     size_t n = 0;
     *result = (bench_result){0};
     kvf_status status = open_engines(&b, err);
-    if (!status) status = describe(result, b.engines[0].model, err);
+    if (!status) status = describe(result, &b, err);
     if (!status) status = bench_cases(&cases, &n, o, result->context, err);
     if (!status) status = take_buffers(&b, cases, n, err);
     for (size_t i = 0; !status && i < n && !stopped(&b); i++) status = run_case(&b, &cases[i], err);

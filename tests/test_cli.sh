@@ -193,6 +193,16 @@ for r in rows:
 html = open(sys.argv[1] + "/report.html").read()
 assert "<svg" in html and "http" not in html and html.rstrip().endswith("</html>")
 EOF
+# The head took its figures from the first engine alone: ort does not know heads, and 0 was printed.
+heads() { # ENGINES: what the head says of heads, - where it says nothing
+    "$kvfork" bench "$corpus/model.onnx" --engines "$1" -p 2 -n 1 -r 1 -t 1 -o json 2>/dev/null |
+        "$python" -c 'import json,sys; m=json.load(sys.stdin)["head"]["model"]; print(m.get("heads", "-"))'
+}
+[ "$(heads native)" = 4 ] || complain "bench knows $(heads native) heads"
+if "$kvfork" info "$corpus/model.onnx" --engine ort >/dev/null 2>&1; then
+    [ "$(heads ort,native)" = 4 ] || complain "bench with ort first knows $(heads ort,native) heads"
+    [ "$(heads ort)" = - ] || complain "bench with ort alone knows $(heads ort) heads"
+fi
 # K and V of GPT-2's shape at 2,048 tokens; its weights do not count, so that they may be small.
 expect 0 "GPT-2's shape" "$kvfork" export -o "$tmp/gpt2.onnx" \
     --synthetic gpt2:layers=12,heads=12,head_dim=64,hidden=8,vocab=16,context=2048,seed=1

@@ -202,6 +202,34 @@ def full_disk(tmp, whole):
     check_full_disk(TRIGO, "collect", whole)
 
 
+def killed_collecting(tmp, whole):
+    """What a collection leaves that is killed goes with the next one; what another process holds stays."""
+    home = os.path.join(tmp, "collecting")
+    out = os.path.join(home, "games")
+    os.mkdir(home)
+
+    def limited():  # the signal of a file that grows beyond its limit kills it in the middle
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+    result = trigo("collect", whole, "-o", out, preexec_fn=limited)
+    check(result.returncode == -signal.SIGXFSZ, f"a collection that is killed: {result.returncode} {result.stderr}")
+    left = os.listdir(home)
+    check(len(left) == 1 and left[0].startswith("games.tmp."), f"it leaves its stage: {left}")
+    kept = ["games.tmp.1", "games.tmp.", "games.tmp.1x", "games.tmp.2", "other.tmp.3"]
+    held, *_, link, _ = paths = [os.path.join(home, name) for name in kept]
+    for path in paths:
+        os.symlink(whole, path) if path == link else os.mkdir(path)
+    lock = os.open(held, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    must(trigo("collect", whole, "-o", out), "collect once more")
+    same(whole, out, "a collection after one that was killed")
+    check(sorted(os.listdir(home)) == sorted(["games", *kept]), f"what stays: {os.listdir(home)}")
+    os.close(lock)
+    shutil.rmtree(out)
+    result = run(TRIGO, "collect", whole, "-o", "games", cwd=home, text=True)
+    must(result, "collect into a folder that has gone")
+    check(sorted(os.listdir(home)) == sorted(["games", *kept[1:]]), f"nobody holds it any more: {os.listdir(home)}")
+
+
 # ---- arrays ----
 
 
@@ -445,7 +473,9 @@ def main():
         whole = threads_and_shards(tmp)
         for what, test in (("arrays", lambda: arrays(whole)), ("model", lambda: with_a_model(tmp)),
                            ("ends", lambda: ends(tmp)), ("killed", lambda: killed(tmp)),
-                           ("full disk", lambda: full_disk(tmp, whole)), ("other options", lambda: other_options(tmp, whole)),
+                           ("full disk", lambda: full_disk(tmp, whole)),
+                           ("killed collecting", lambda: killed_collecting(tmp, whole)),
+                           ("other options", lambda: other_options(tmp, whole)),
                            ("wrong usage", lambda: wrong_usage(tmp)), ("hostile files", lambda: hostile_files(tmp)),
                            ("damaged", lambda: damaged(tmp, whole))):
             test()

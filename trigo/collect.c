@@ -6,8 +6,10 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -239,21 +241,66 @@ static kvf_status take_all(collector *k)
                     (unsigned long long)k->c->games, (unsigned long long)k->g.games);
 }
 
-/* Written beside, as a folder of another name, and renamed when it is whole. */
+/* ---- written beside -------------------------------------------------------------------------- */
+
+/* All games go into the folder OUT.tmp.PID, which takes its own name when it is whole. Its process
+ * holds a lock on it, which the system drops when that is killed; so who begins anew can tell what
+ * was left behind from what another process writes, on any machine. */
+static const int OPEN_FOLDER = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+
+static bool is_stage(const char *name, const char *of, size_t n)
+{
+    if (strncmp(name, of, n) || strncmp(name + n, ".tmp.", 5)) return false;
+    const char *digits = name + n + 5;
+    return *digits && !digits[strspn(digits, "0123456789")];
+}
+
+/* Remove what nobody holds. Where a file system knows no locks, that is nothing. */
+static void sweep(const char *out, char *path, size_t room)
+{
+    const char *slash = strrchr(out, '/'), *name = slash ? slash + 1 : out;
+    size_t n = strlen(name);
+    snprintf(path, room, "%.*s", slash ? (int)(slash - out) + 1 : 1, slash ? out : ".");
+    DIR *dir = opendir(path);
+    const struct dirent *e;
+    while (dir && (e = readdir(dir))) {
+        if (!is_stage(e->d_name, name, n)) continue;
+        int fd = openat(dirfd(dir), e->d_name, OPEN_FOLDER);
+        bool fits = snprintf(path, room, "%s%s", out, e->d_name + n) < (int)room;
+        if (fits && fd >= 0 && !flock(fd, LOCK_EX | LOCK_NB)) trigo_folder_remove(path, NULL);
+        if (fd >= 0) close(fd);
+    }
+    if (dir) closedir(dir);
+}
+
+/* Make the stage, and hold it by the file descriptor *lock. */
+static kvf_status make_stage(const char *stage, int *lock, kvf_error *err)
+{
+    if (mkdir(stage, 0777))
+        return kvf_fail(err, KVF_ERR_IO, "%s: cannot make this folder: %s", stage, strerror(errno));
+    *lock = open(stage, OPEN_FOLDER);
+    if (*lock >= 0 && (!flock(*lock, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK)) return KVF_OK;
+    return kvf_fail(err, KVF_ERR_IO, "%s: another process takes it away", stage);
+}
+
 static kvf_status take_all_into(collector *k, const char *out)
 {
     struct stat st;
+    int lock = -1;
     size_t room = strlen(out) + 32;
     if (!lstat(out, &st)) return kvf_fail(k->err, KVF_ERR_IO, "%s: is there already", out);
     char *stage = kvf_array(room, 1);
     if (!stage) return kvf_fail(k->err, KVF_ERR_NOMEM, "the name of a folder");
+    sweep(out, stage, room);
     snprintf(stage, room, "%s.tmp.%ld", out, (long)getpid());
+    kvf_status status = make_stage(stage, &lock, k->err);
     k->stage = stage;
-    kvf_status status = take_all(k);
+    if (!status) status = take_all(k);
     if (!status && rename(stage, out))
         status = kvf_fail(k->err, KVF_ERR_IO, "%s: cannot give a folder this name: %s", out,
                           strerror(errno));
-    if (status) trigo_folder_remove(stage, NULL);
+    if (status && lock >= 0) trigo_folder_remove(stage, NULL);
+    if (lock >= 0) close(lock);
     kvf_free(stage);
     return status;
 }

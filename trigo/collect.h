@@ -17,7 +17,8 @@ typedef struct trigo_collection {
  * the lines.
  *
  * out       a folder that is not there yet: gets all games if nothing is wrong, as one process
- *           would have written them; NULL: only check
+ *           would have written them, and what an earlier call left beside it that was killed goes;
+ *           NULL: only check
  * complain  called with what is wrong, and where
  * c         set, also after a failure
  * Memory    one block of games

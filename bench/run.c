@@ -409,9 +409,9 @@ static kvf_status describe(bench_result *r, const bench *b, kvf_error *err)
 {
     const kvf_model *model = b->engines[0].model;
     const kvf_model_info *i = b->engines[0].info;
-    const char *path = kvf_model_file(model, 0), *slash = strrchr(path, '/');
+    const char *path = kvf_model_file(model, 0);
     r->machine = machine_now();
-    snprintf(r->file, sizeof r->file, "%s", slash ? slash + 1 : path);
+    snprintf(r->file, sizeof r->file, "%s", kvf_file_name(path));
     snprintf(r->exporter, sizeof r->exporter, "%s", i->exporter);
     r->parameters = i->parameters;
     for (size_t e = 0; e < b->n_engines; e++) note_figures(r, b->engines[e].info);

@@ -203,6 +203,12 @@ void kvf_file_close(kvf_file *file)
     *file = (kvf_file){0};
 }
 
+const char *kvf_file_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
 /* ---- clocks and sizes ------------------------------------------------------------------------ */
 
 double kvf_now(void)

@@ -70,6 +70,8 @@ typedef struct kvf_file {
 kvf_status kvf_file_open(kvf_file *file, const char *path, kvf_error *err); /* regular files only */
 void kvf_file_close(kvf_file *file);                                        /* zeroed is fine */
 
+const char *kvf_file_name(const char *path); /* behind its last / */
+
 double kvf_now(void);                        /* monotonic seconds */
 uint64_t kvf_resident_bytes(uint64_t *peak); /* of this process; peak may be NULL */
 

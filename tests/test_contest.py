@@ -120,8 +120,8 @@ def test_progress(_):
 
 
 def test_bad_ends(folder):
-    for arguments, words in (([], "it takes two players, but here are 0"), (["random"], "here is 1"),
-                             (["a", "b", "c"], "here are 3"), (["random", "random:x=1"], "random has no options"),
+    for arguments, words in (([], "it takes two players"), (["random"], "it takes two players"),
+                             (["a", "b", "c"], "'c' is one word too many"), (["random", "random:x=1"], "random has no options"),
                              (["random", "random", "--games", "3"], "--games cannot be '3'"),
                              (["random", "random", "--games", "0"], "--games cannot be '0'"),
                              (["random", "random", "--threads", "0"], "--threads cannot be '0'"),

@@ -260,8 +260,7 @@ static kvf_status open_ways(bench *b, kvf_error *err)
 static kvf_status add_files(json_t *files, const kvf_model *model, kvf_error *err)
 {
     for (uint32_t i = 0; i < kvf_model_get_info(model)->n_files; i++) {
-        const char *path = kvf_model_file(model, i), *slash = strrchr(path, '/');
-        const char *name = slash ? slash + 1 : path;
+        const char *path = kvf_model_file(model, i), *name = kvf_file_name(path);
         char hash[MACHINE_HASH];
         bool known = false;
         size_t k;

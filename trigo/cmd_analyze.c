@@ -42,13 +42,11 @@ int cmd_analyze(int argc, char **argv)
     static const struct option longs[] = {TRIGO_NETWORK_LONGS,
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    static const trigo_command command = {"analyze", "h", longs, take, usage, NULL};
+    static const trigo_command command = {"analyze", "h", longs, 0, take, usage, NULL};
     trigo_network_options o = {0};
     int exit_status = trigo_options_read(&command, &o, argc, argv);
     if (exit_status >= 0) return exit_status;
     if (!o.models) return trigo_usage_error(&command, "--models DIR is missing");
-    if (optind < argc)
-        return trigo_usage_error(&command, "'%s' is one word too many", argv[optind]);
     kvf_error err;
     trigo_network network;
     kvf_status status = trigo_network_open(&network, &o, &err);

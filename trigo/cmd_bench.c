@@ -166,15 +166,13 @@ int cmd_bench(int argc, char **argv)
     memcpy(longs, fixed, sizeof fixed);
     for (size_t i = 0; i < MODES; i++)
         longs[FIXED + i] = (struct option){modes[i].name, no_argument, NULL, MODE + (int)i};
-    const trigo_command command = {"bench", "ho:", longs, take, NULL, print_usage};
+    const trigo_command command = {"bench", "ho:", longs, 0, take, NULL, print_usage};
     options o = {.mode = NO_MODE,
                  .format = "md",
                  .seconds = 0.2,
                  .search = {.repeats = 5, .progress = print_progress, .stop = &interrupted}};
     int exit_status = trigo_options_read(&command, &o, argc, argv);
     if (exit_status >= 0) return exit_status;
-    if (optind < argc)
-        return trigo_usage_error(&command, "'%s' is one word too many", argv[optind]);
     if (o.mode == NO_MODE) o.mode = 0;
     if (o.mode == 0 && !o.search.network.models)
         return trigo_usage_error(&command, "--models DIR is missing");

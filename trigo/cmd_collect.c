@@ -2,6 +2,7 @@
 #include "trigo/cmd.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +75,7 @@ int cmd_collect(int argc, char **argv)
     static const struct option longs[] = {{"json", no_argument, NULL, 'j'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    static const trigo_command command = {"collect", "ho:", longs, take, usage, NULL};
+    static const trigo_command command = {"collect", "ho:", longs, INT_MAX, take, usage, NULL};
     options o = {0};
     int exit_status = trigo_options_read(&command, &o, argc, argv);
     if (exit_status >= 0) return exit_status;

@@ -57,12 +57,10 @@ int cmd_gtp(int argc, char **argv)
     static const struct option longs[] = {{"seed", required_argument, NULL, 's'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    static const trigo_command command = {"gtp", "h", longs, take, NULL, print_usage};
+    static const trigo_command command = {"gtp", "h", longs, 1, take, NULL, print_usage};
     uint64_t seed = 0;
     int exit_status = trigo_options_read(&command, &seed, argc, argv);
     if (exit_status >= 0) return exit_status;
-    if (argc - optind > 1)
-        return trigo_usage_error(&command, "'%s' is one word too many", argv[optind + 1]);
     kvf_error err;
     trigo_kind *kind;
     kvf_status status = trigo_kind_read(&kind, optind < argc ? argv[optind] : "uniform", &err);

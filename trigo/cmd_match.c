@@ -368,14 +368,12 @@ int cmd_match(int argc, char **argv)
                                           {"json", no_argument, NULL, 'j'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    static const trigo_command command = {"match", "h", longs, take, usage, NULL};
+    static const trigo_command command = {"match", "h", longs, 2, take, usage, NULL};
     options o = {.board = "5x5",
                  .match = {.games = 100, .opening_plies = 4, .max_plies = 500, .threads = 1}};
     int exit_status = trigo_options_read(&command, &o, argc, argv);
     if (exit_status >= 0) return exit_status;
-    if (argc - optind != 2)
-        return trigo_usage_error(&command, "it takes two players, but here %s %d",
-                                 argc - optind == 1 ? "is" : "are", argc - optind);
+    if (argc - optind < 2) return trigo_usage_error(&command, "it takes two players");
     kvf_error err;
     trigo_kind *kinds[2] = {0};
     kvf_status status = read_match(&o, kinds, argv + optind, &err);

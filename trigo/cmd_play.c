@@ -137,11 +137,9 @@ static int read_options(options *o, int argc, char **argv)
                                           {"seed", required_argument, NULL, 'r'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    static const trigo_command command = {"play", "h", longs, take, NULL, print_usage};
+    static const trigo_command command = {"play", "h", longs, 0, take, NULL, print_usage};
     int exit_status = trigo_options_read(&command, o, argc, argv);
     if (exit_status >= 0) return exit_status;
-    if (optind < argc)
-        return trigo_usage_error(&command, "'%s' is one word too many", argv[optind]);
     if (o->board && o->load)
         return trigo_usage_error(&command, "--load brings its board, so --board has no say");
     return -1;

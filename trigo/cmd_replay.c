@@ -84,11 +84,10 @@ static kvf_status replay_file(const char *path, kvf_error *err)
 int cmd_replay(int argc, char **argv)
 {
     static const struct option longs[] = {{"help", no_argument, NULL, 'h'}, {0}};
-    static const trigo_command command = {"replay", "h", longs, NULL, usage, NULL};
+    static const trigo_command command = {"replay", "h", longs, 1, NULL, usage, NULL};
     int exit_status = trigo_options_read(&command, NULL, argc, argv);
     if (exit_status >= 0) return exit_status;
-    if (optind + 1 != argc)
-        return trigo_usage_error(&command, "it takes one file, but here are %d", argc - optind);
+    if (optind == argc) return trigo_usage_error(&command, "which FILE?");
     kvf_error err;
     if (replay_file(argv[optind], &err) == KVF_OK) return 0;
     fprintf(stderr, "trigo replay: %s\n", err.msg);

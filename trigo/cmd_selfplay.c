@@ -247,11 +247,9 @@ int cmd_selfplay(int argc, char **argv)
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
     options o = {.generation = TRIGO_GENERATION_DEFAULTS, .selfplay = {.games = 8, .shards = 1}};
-    static const trigo_command command = {"selfplay", "h", longs, take, usage, NULL};
+    static const trigo_command command = {"selfplay", "h", longs, 0, take, usage, NULL};
     int exit_status = trigo_options_read(&command, &o, argc, argv);
     if (exit_status >= 0) return exit_status;
-    if (optind < argc)
-        return trigo_usage_error(&command, "'%s' is one word too many", argv[optind]);
     if (!o.network.models || !o.selfplay.folder || !o.generation.games)
         return trigo_usage_error(&command, "--models DIR, --games N and --out DIR are needed");
     kvf_error err;

@@ -90,12 +90,11 @@ int cmd_view(int argc, char **argv)
                                           {"sims", required_argument, NULL, 's'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    static const trigo_command command = {"view", "ho:", longs, take, usage, NULL};
+    static const trigo_command command = {"view", "ho:", longs, 1, take, usage, NULL};
     options o = {.number = 1};
     int exit_status = trigo_options_read(&command, &o, argc, argv);
     if (exit_status >= 0) return exit_status;
-    if (optind + 1 != argc)
-        return trigo_usage_error(&command, "it takes one game, but here are %d", argc - optind);
+    if (optind == argc) return trigo_usage_error(&command, "which GAME?");
     if (!o.page) return trigo_usage_error(&command, "-o PAGE.html is missing");
     if (o.simulations && !o.network.models)
         return trigo_usage_error(&command, "--sims needs --models DIR");

@@ -258,9 +258,9 @@ static bool is_stage(const char *name, const char *of, size_t n)
 /* Remove what nobody holds. Where a file system knows no locks, that is nothing. */
 static void sweep(const char *out, char *path, size_t room)
 {
-    const char *slash = strrchr(out, '/'), *name = slash ? slash + 1 : out;
+    const char *name = kvf_file_name(out);
     size_t n = strlen(name);
-    snprintf(path, room, "%.*s", slash ? (int)(slash - out) + 1 : 1, slash ? out : ".");
+    snprintf(path, room, "%.*s", name > out ? (int)(name - out) : 1, name > out ? out : ".");
     DIR *dir = opendir(path);
     const struct dirent *e;
     while (dir && (e = readdir(dir))) {

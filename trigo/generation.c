@@ -18,12 +18,6 @@ enum { MAX_BYTES = 1 << 20 }; /* of a generation.json */
 
 /* ---- describe -------------------------------------------------------------------------------- */
 
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 /* Each file's hash into the list and, as sha256sum writes it, into the hash of all. */
 static kvf_status hash_files(const kvf_model *model, json_t *files, char hex[MACHINE_HASH],
                              kvf_error *err)
@@ -31,7 +25,7 @@ static kvf_status hash_files(const kvf_model *model, json_t *files, char hex[MAC
     SHA2_CTX all;
     SHA256Init(&all);
     for (uint32_t i = 0; i < kvf_model_get_info(model)->n_files; i++) {
-        const char *path = kvf_model_file(model, i), *name = base_name(path);
+        const char *path = kvf_model_file(model, i), *name = kvf_file_name(path);
         char one[MACHINE_HASH];
         kvf_status status = machine_hash_file(path, one, err);
         if (status) return status;

@@ -49,7 +49,8 @@ int trigo_options_read(const trigo_command *command, void *options, int argc, ch
             command->print_help(stdout);
         return 0;
     }
-    return -1;
+    if (argc - optind <= command->most) return -1;
+    return trigo_usage_error(command, "'%s' is one word too many", argv[optind + command->most]);
 }
 
 bool trigo_parse_count(const char *text, uint64_t least, uint64_t most, uint64_t *out)

@@ -1,7 +1,7 @@
 /* options.h - how every command reads its words.
  *
  *     static bool take(void *options, int code, const char *argument) ... false: it cannot be that
- *     static const trigo_command command = {"view", "ho:", longs, take, usage, NULL};
+ *     static const trigo_command command = {"view", "ho:", longs, 1, take, usage, NULL};
  *     int status = trigo_options_read(&command, &options, argc, argv);
  *     if (status >= 0) return status;
  *     if (optind == argc) return trigo_usage_error(&command, "which GAME?"); */
@@ -17,6 +17,7 @@ typedef struct trigo_command {
     const char *name;           /* `trigo NAME` */
     const char *letters;        /* of getopt: "h", and those of its own */
     const struct option *longs; /* among them help, with the code 'h' */
+    int most;                   /* words that are no options */
     bool (*take)(void *options, int code, const char *argument); /* NULL: there are no others */
     const char *help;                                            /* the text, */
     void (*print_help)(FILE *to);                                /* or who writes it */

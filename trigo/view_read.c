@@ -163,12 +163,11 @@ kvf_status trigo_view_read(trigo_view *v, const char *path, uint64_t number, kvf
     *v = (trigo_view){0};
     kvf_status status = kvf_file_open(&file, path, err);
     if (status) return status;
-    const char *text = (const char *)file.data, *slash = strrchr(path, '/');
+    const char *text = (const char *)file.data, *name = kvf_file_name(path);
     size_t size = (size_t)file.size, first = 0;
     while (first < size && blank(text + first, 1)) first++;
     bool records = first < size && text[first] == '{';
-    status =
-        (records ? read_lines : read_text)(v, slash ? slash + 1 : path, text, size, number, err);
+    status = (records ? read_lines : read_text)(v, name, text, size, number, err);
     kvf_file_close(&file);
     return status ? kvf_prefix(err, status, "%.200s: ", path) : KVF_OK;
 }

@@ -149,6 +149,13 @@ cp "$tmp/out" "$tmp/first"
 expect 0 "seed again" "$kvfork" run "$adder" --prompt "12" --temperature 1.5 --top-k 20 --top-p 0.9 --seed 3 -n 20
 cmp -s "$tmp/first" "$tmp/out" || complain "equal seeds give different tokens"
 
+# ---- progress: on a terminal, and there alone ----
+script -qec "'$kvfork' run '$adder' --prompt 12+3= -n 1 >'$tmp/answer'" /dev/null >"$tmp/out" 2>/dev/null </dev/null
+says out "packing weights 0 %"
+expect 0 "run without a terminal" "$kvfork" run "$adder" --prompt 12+3= -n 1
+grep -q packing "$tmp/err" && complain "progress goes where no terminal is"
+cmp -s "$tmp/answer" "$tmp/out" || complain "progress changes what is answered"
+
 # ---- eval and check ----
 ids() { "$python" -c 'import json,sys; print(",".join(map(str,json.load(open(sys.argv[1]+"/expected.json"))[sys.argv[2]])))' "$corpus" "$1"; }
 for chunk in "" "--chunk 1" "--chunk 7" "--no-cache"; do

@@ -86,7 +86,7 @@ def threads_and_shards(tmp):
         parts.append(os.path.join(tmp, f"part{i}"))
         must(selfplay(parts[-1], *UNIFORM, "--shard", f"{i}/3"), f"shard {i}/3 by itself")
     same(whole, one_folder, "three shards in one folder")
-    result = trigo("collect", *parts, "-o", os.path.join(tmp, "collected"))
+    result = trigo("collect", *parts, "-o", os.path.join(tmp, "collected/"))
     must(result, "collect")
     check("60 of 60" in result.stdout, f"collect: {result.stdout}")
     same(whole, os.path.join(tmp, "collected"), "collected shards")

@@ -283,14 +283,11 @@ static kvf_status make_stage(const char *stage, int *lock, kvf_error *err)
     return kvf_fail(err, KVF_ERR_IO, "%s: another process takes it away", stage);
 }
 
-static kvf_status take_all_into(collector *k, const char *out)
+static kvf_status take_all_beside(collector *k, const char *out, char *stage, size_t room)
 {
     struct stat st;
     int lock = -1;
-    size_t room = strlen(out) + 32;
     if (!lstat(out, &st)) return kvf_fail(k->err, KVF_ERR_IO, "%s: is there already", out);
-    char *stage = kvf_array(room, 1);
-    if (!stage) return kvf_fail(k->err, KVF_ERR_NOMEM, "the name of a folder");
     sweep(out, stage, room);
     snprintf(stage, room, "%s.tmp.%ld", out, (long)getpid());
     kvf_status status = make_stage(stage, &lock, k->err);
@@ -301,6 +298,20 @@ static kvf_status take_all_into(collector *k, const char *out)
                           strerror(errno));
     if (status && lock >= 0) trigo_folder_remove(stage, NULL);
     if (lock >= 0) close(lock);
+    return status;
+}
+
+static kvf_status take_all_into(collector *k, const char *folder)
+{
+    size_t length = strlen(folder), room = length + 32;
+    while (length > 1 && folder[length - 1] == '/') length--;
+    char *out = kvf_array(room, 1), *stage = kvf_array(room, 1);
+    kvf_status status;
+    if (out && stage)
+        status = take_all_beside(k, memcpy(out, folder, length), stage, room);
+    else
+        status = kvf_fail(k->err, KVF_ERR_NOMEM, "the name of a folder");
+    kvf_free(out);
     kvf_free(stage);
     return status;
 }

@@ -230,6 +230,20 @@ def killed_collecting(tmp, whole):
     check(sorted(os.listdir(home)) == sorted(["games", *kept[1:]]), f"nobody holds it any more: {os.listdir(home)}")
 
 
+def network_folder(tmp, whole):
+    """The lock was held while its folder was removed. On NFS and sshfs an open file stays in its folder under another
+    name, so every file of games ended with "Directory not empty"."""
+    module = os.path.join(support.BUILD, "tests/libmodule_keep_open.so")
+    keep = {"env": {**os.environ, "LD_PRELOAD": module, "ASAN_OPTIONS": "verify_asan_link_order=0"}}
+    out = os.path.join(tmp, "network")
+    must(selfplay(out, *UNIFORM, **keep), "a folder that keeps open files")
+    same(whole, out, "a folder that keeps open files")
+    os.mkdir(os.path.join(out, "00000008.playing"))
+    must(selfplay(out, *UNIFORM, **keep), "a folder that is left over")
+    same(whole, out, "a folder that is left over")
+    check(not [n for n in os.listdir(out) if n.endswith(".playing")], "a folder is left over")
+
+
 # ---- arrays ----
 
 
@@ -360,7 +374,9 @@ def hostile_files(tmp):
     os.makedirs(os.path.join(out, "00000000.playing"))
     with open(os.path.join(out, "00000000.playing/lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        refused(selfplay(out, *options), 1, "another process is playing these games", "a lock")
+        result = selfplay(out, *options)
+        refused(result, 1, "another process is playing these games", "a lock")
+        check("0 of 4 games" in result.stderr, f"what another process plays is not found: {result.stderr}")
     must(selfplay(out, *options), "a lock that nobody holds")
     same(clean, out, "a lock that nobody holds")
 
@@ -473,7 +489,7 @@ def main():
         whole = threads_and_shards(tmp)
         for what, test in (("arrays", lambda: arrays(whole)), ("model", lambda: with_a_model(tmp)),
                            ("ends", lambda: ends(tmp)), ("killed", lambda: killed(tmp)),
-                           ("full disk", lambda: full_disk(tmp, whole)),
+                           ("full disk", lambda: full_disk(tmp, whole)), ("network folder", lambda: network_folder(tmp, whole)),
                            ("killed collecting", lambda: killed_collecting(tmp, whole)),
                            ("other options", lambda: other_options(tmp, whole)),
                            ("wrong usage", lambda: wrong_usage(tmp)), ("hostile files", lambda: hostile_files(tmp)),

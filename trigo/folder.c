@@ -200,7 +200,9 @@ static kvf_status is_finished(const char *folder, uint64_t first, bool *finished
     if (!path) return no_path(err);
     kvf_status status = KVF_OK;
     *finished = !lstat(path, &st);
-    if (*finished && !S_ISREG(st.st_mode))
+    if (!*finished && errno != ENOENT)
+        status = failed(path, "cannot look for it", err);
+    else if (*finished && !S_ISREG(st.st_mode))
         status = kvf_fail(err, KVF_ERR_IO, "%s: is there, and is not a regular file", path);
     kvf_free(path);
     return status;
@@ -221,6 +223,16 @@ static kvf_status take_lock(trigo_block *b, kvf_error *err)
             kvf_fail(err, KVF_ERR_IO, "%s: another process is playing these games", b->playing);
     kvf_free(path);
     return status;
+}
+
+/* The block has its files: what it was played in may go. The lock goes first, since file systems that
+ * only know names (NFS, many in user space) keep a file that is open under another one, and a folder
+ * with it. */
+static kvf_status leave(trigo_block *b, kvf_error *err)
+{
+    if (b->lock >= 0) close(b->lock);
+    b->lock = -1;
+    return trigo_folder_remove(b->playing, err);
 }
 
 static kvf_status read_game(const trigo_block *b, uint64_t index, trigo_played **played,
@@ -296,7 +308,7 @@ static kvf_status open_block(trigo_block *b, bool *finished, kvf_error *err)
         if (!status) status = is_finished(b->folder, b->first, finished, err);
     }
     if (status) return status;
-    return *finished ? trigo_folder_remove(b->playing, err) : look_inside(b, err);
+    return *finished ? leave(b, err) : look_inside(b, err);
 }
 
 kvf_status trigo_block_open(trigo_block **out, const char *folder, const trigo_generation *g,
@@ -366,7 +378,7 @@ static kvf_status move_out(const trigo_block *b, const char *name, uint64_t numb
     return status;
 }
 
-kvf_status trigo_block_finish(const trigo_block *block, kvf_error *err)
+kvf_status trigo_block_finish(trigo_block *block, kvf_error *err)
 {
     trigo_block_writer w;
     kvf_status status = make_folder_in(block->playing, "tgn", err);
@@ -375,5 +387,5 @@ kvf_status trigo_block_finish(const trigo_block *block, kvf_error *err)
         status = move_out(block, "tgn/%08llu.tgn", block->first + i, err);
     if (!status) status = move_out(block, "%08llu.npz", block->first, err);
     if (!status) status = move_out(block, "%08llu.jsonl", block->first, err);
-    return status ? status : trigo_folder_remove(block->playing, err);
+    return status ? status : leave(block, err);
 }

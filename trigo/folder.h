@@ -64,9 +64,9 @@ void trigo_block_close(trigo_block *block); /* NULL is fine; what is finished st
  * `finished` and `missing` are not touched. Errors: KVF_ERR_IO, KVF_ERR_NOMEM. */
 kvf_status trigo_block_add(const trigo_block *block, const trigo_played *played, kvf_error *err);
 
-/* Give a block of which no game is missing its files. Errors: KVF_ERR_IO, KVF_ERR_NOMEM,
- * KVF_ERR_ARG (a game's file was changed meanwhile). */
-kvf_status trigo_block_finish(const trigo_block *block, kvf_error *err);
+/* Give a block of which no game is missing its files, and the lock back. Errors: KVF_ERR_IO,
+ * KVF_ERR_NOMEM, KVF_ERR_ARG (a game's file was changed meanwhile). */
+kvf_status trigo_block_finish(trigo_block *block, kvf_error *err);
 
 /* ---- a block that is written ----------------------------------------------------------------- */
 

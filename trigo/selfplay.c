@@ -72,7 +72,7 @@ static kvf_status open_part(pool *p, part **out, kvf_error *err)
     *out = NULL;
     while (!status && !block && p->next_first < g->games) {
         status = trigo_block_open(&block, p->o->folder, g, p->next_first, err);
-        p->found += trigo_block_count(g, p->next_first) - (block ? block->missing : 0);
+        if (!status) p->found += trigo_block_count(g, p->next_first) - (block ? block->missing : 0);
         p->next_first += (uint64_t)g->games_per_file * p->o->shards;
     }
     if (status || !block) return status;

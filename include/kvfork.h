@@ -343,7 +343,7 @@ KVF_API size_t kvf_metrics_json(const kvf_metrics *metrics, char *text, size_t s
 /* ln of the sum of e^x over a row of n >= 1 logits: token t has the log-probability
  * row[t] - kvf_log_sum_exp(row, n).
  *
- * The sum is taken in f32 vectors of the best level of this processor: its logarithm is within 1e-6,
+ * The sum is taken in f32 vectors of the best level of this processor: its logarithm is within 2e-6,
  * and equal rows give equal bits on one machine. NaN if one logit is NaN or +infinite, or all are
  * -infinite. Cost: a few nanoseconds for every hundred. */
 KVF_API double kvf_log_sum_exp(const float *row, size_t n);

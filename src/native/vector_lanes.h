@@ -172,10 +172,11 @@ static float most_lanes(const float *x, size_t n)
     return vf_lanes_max(most);
 }
 
-/* Sums of lanes over a few thousand elements, so that their rounding stays small. */
+/* A lane adds 16 numbers up before a double takes over: where many are alike, so are their rounding
+ * errors. */
 static double sum_exp_lanes(const float *x, float most, size_t n)
 {
-    enum { PART = 256 * LANES };
+    enum { PART = 16 * LANES };
     double all = 0;
     for (size_t begin = 0, end; begin < n; begin = end) {
         vf sum = vf_set(0.0f);

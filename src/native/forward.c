@@ -167,7 +167,7 @@ static void exchange(const team *t, uint32_t layer)
 {
     native_part *p = t->f;
     atomic_store_explicit(&p->stored, layer + 1, memory_order_release);
-    for (uint32_t i = 1; i <= p->before; i++) kvf_await(&p[-(ptrdiff_t)i].stored, layer + 1);
+    for (uint32_t i = 1; i <= p->before; i++) kvf_await(p->by, &p[-(ptrdiff_t)i].stored, layer + 1);
 }
 
 /* Store K and V of all rows, and attend for the active ones. Bundles of heads are independent of
@@ -414,8 +414,11 @@ static void run_together(void *arg, const kvf_member *me)
 static void run_apart(void *arg, const kvf_member *me)
 {
     native_state *s = arg;
-    for (uint32_t i = me->size - 1 - me->id; i < s->n_parts; i += me->size)
+    uint32_t members = me->size < s->n_parts ? me->size : s->n_parts; /* the others have none */
+    for (uint32_t i = members - 1 - me->id; i < s->n_parts; i += me->size) {
+        s->parts[i].by = me;
         run(&s->parts[i], &(kvf_member){.pool = NULL, .id = 0, .size = 1});
+    }
 }
 
 /* ---- how a pass is divided ------------------------------------------------------------------- */

@@ -86,6 +86,7 @@ typedef struct native_part {
     kvf_pass_outputs out;
     uint32_t n_wanted, n_tiles, n_wanted_tiles;
     uint32_t before;         /* parts to wait for: as many that stand before this one */
+    const kvf_member *by;    /* of the team, who does it */
     _Atomic uint32_t stored; /* layers whose K and V are stored */
 } native_part;
 

@@ -24,7 +24,7 @@ struct kvf_pool {
     atomic_bool taken, quit;
     bool patient;
     uint32_t alone, alone_next; /* runs to do alone, since others were in the way; the next time */
-    double waited;              /* seconds that the caller gave away at the barriers of this run */
+    double waited;              /* seconds that the caller gave away, waiting for others */
     _Alignas(64) _Atomic uint32_t round; /* one more for each run; workers wait for it to change */
     _Atomic uint64_t joined;             /* (round << 32) + workers that are there for it */
     _Atomic uint32_t decided;            /* 2 * round + whether the run is done together */
@@ -55,12 +55,12 @@ static bool spin(const _Atomic uint32_t *count, uint32_t n, uint32_t turns)
     return false;
 }
 
-double kvf_await(const _Atomic uint32_t *count, uint32_t n)
+void kvf_await(const kvf_member *me, const _Atomic uint32_t *count, uint32_t n)
 {
-    if (spin(count, n, BARRIER_SPINS)) return 0;
+    if (spin(count, n, BARRIER_SPINS)) return;
     double start = kvf_now();
     while (!spin(count, n, 1)) sched_yield();
-    return kvf_now() - start;
+    if (me->pool && !me->id) me->pool->waited += kvf_now() - start;
 }
 
 void kvf_meet(const kvf_member *me)
@@ -73,8 +73,7 @@ void kvf_meet(const kvf_member *me)
         atomic_store_explicit(&p->barrier, now + 1, memory_order_release);
         return;
     }
-    double waited = kvf_await(&p->barrier, now + 1);
-    if (!me->id) p->waited += waited;
+    kvf_await(me, &p->barrier, now + 1);
 }
 
 static void sleep_while(_Atomic uint32_t *word, uint32_t value)
@@ -108,8 +107,9 @@ static uint64_t all_joined(const kvf_pool *p, uint32_t round)
 
 /* A worker says that it is there; false if the run goes on without it. The last one decides that it
  * is done together, the caller, by then no more waiting, that it is not. */
-static bool join(kvf_pool *p, uint32_t round)
+static bool join(const kvf_member *me, uint32_t round)
 {
+    kvf_pool *p = me->pool;
     uint64_t seen = atomic_load(&p->joined);
     do
         if ((uint32_t)(seen >> 32) != round) return false;
@@ -118,7 +118,7 @@ static bool join(kvf_pool *p, uint32_t round)
         atomic_store_explicit(&p->decided, 2 * round + 1, memory_order_release);
         return true;
     }
-    kvf_await(&p->decided, 2 * round);
+    kvf_await(me, &p->decided, 2 * round);
     /* A decision about a later run means that this one was done alone. */
     return atomic_load_explicit(&p->decided, memory_order_acquire) == 2 * round + 1;
 }
@@ -137,9 +137,10 @@ static bool call_workers(kvf_pool *p)
             sched_yield();
         seen = atomic_load_explicit(&p->joined, memory_order_acquire);
     }
-    /* Closed under a number that no worker waits for. */
+    /* Closed under the number that is farthest away: no worker has it, also where rounds wrap. */
+    uint64_t closed = (uint64_t)(round ^ 1u << 31) << 32;
     while (seen != all)
-        if (atomic_compare_exchange_weak(&p->joined, &seen, 0)) {
+        if (atomic_compare_exchange_weak(&p->joined, &seen, closed)) {
             atomic_store_explicit(&p->decided, 2 * round, memory_order_release);
             return false;
         }
@@ -156,7 +157,7 @@ static void *worker(void *arg)
         wait_for_round(p, round);
         if (atomic_load(&p->quit)) return NULL;
         round = atomic_load(&p->round); /* a late one may have missed some */
-        if (!join(p, round)) continue;
+        if (!join(&me, round)) continue;
         p->job(p->arg, &me);
         kvf_meet(&me);
     }

@@ -39,9 +39,8 @@ void kvf_pool_be_patient(kvf_pool *pool);
 /* All members meet here before any goes on; what each wrote before, all see after. */
 void kvf_meet(const kvf_member *me);
 
-/* Wait until *count is n or more; what its writer wrote before, this thread sees after. Returns the
- * seconds for which the processor was given away, none if that was not needed. */
-double kvf_await(const _Atomic uint32_t *count, uint32_t n);
+/* Wait until *count is n or more; what its writer wrote before, this member sees after. */
+void kvf_await(const kvf_member *me, const _Atomic uint32_t *count, uint32_t n);
 
 /* The part of n things that is this member's: [*begin, *end), in order of id. */
 static inline void kvf_share(const kvf_member *me, size_t n, size_t *begin, size_t *end)

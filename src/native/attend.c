@@ -129,22 +129,23 @@ static void attend_together(const native_engine *e, const kvf_attend *a, const n
 }
 
 /* What rows of a tile see behind that, each along its own path, block by block. */
-static void attend_apart(const native_engine *e, kvf_attend *a, const native_tile *tile,
+static void attend_apart(const native_engine *e, const kvf_attend *a, const native_tile *tile,
                          const kvf_pass *pass, const uint32_t *rows)
 {
     uint32_t slots[TILE_ROWS][KVF_BLOCK], n[TILE_ROWS], depth = tile->blocks * KVF_BLOCK;
     const uint32_t *of_row[TILE_ROWS];
-    float *const *all = a->state, *state[TILE_ROWS];
+    float *state[TILE_ROWS];
     cursor at[TILE_ROWS];
+    kvf_attend apart = *a;
     for (uint32_t r = 0; r < tile->n; r++) {
         const kvf_row *row = &pass->rows[rows[r]];
         if (row->position >= depth) at[r] = seek(pass->runs + row->first_run, depth);
     }
-    a->slots = of_row;
-    a->n = n;
-    a->state = state;
+    apart.slots = of_row;
+    apart.n = n;
+    apart.state = state;
     for (;; depth += KVF_BLOCK) {
-        uint32_t k = a->rows = 0;
+        uint32_t k = 0;
         for (uint32_t r = 0; r < tile->n; r++) {
             uint32_t end = pass->rows[rows[r]].position + 1;
             if (end <= depth) continue;
@@ -152,11 +153,11 @@ static void attend_apart(const native_engine *e, kvf_attend *a, const native_til
             take(&at[r], slots[k], n[k]);
             for (uint32_t i = n[k]; i < KVF_BLOCK; i++) slots[k][i] = slots[k][n[k] - 1];
             of_row[k] = slots[k];
-            state[k++] = all[r];
+            state[k++] = a->state[r];
         }
         if (k == 0) return;
-        a->rows = k;
-        e->vector->attend[e->bf16_cache](a);
+        apart.rows = k;
+        e->vector->attend[e->bf16_cache](&apart);
     }
 }
 

@@ -92,13 +92,14 @@ static void make_quantised(weights *w, kvf_matrix *m, kvf_rng *rng, uint32_t bit
     if (kvf_rng_below(rng, 2)) m->zeros = zeros;
 }
 
-static void make_weights(weights *w, kvf_rng *rng, uint32_t in, uint32_t max_out)
+/* Outputs of each part are a multiple of `unit`. */
+static void make_weights(weights *w, kvf_rng *rng, uint32_t in, uint32_t max_out, uint32_t unit)
 {
     *w = (weights){.n = 1 + kvf_rng_below(rng, MAX_PARTS), .in = in};
     for (size_t i = 0; i < w->n; i++) {
         kvf_linear *l = &w->linear[i];
         l->w.in = in;
-        l->w.out = 1 + kvf_rng_below(rng, max_out);
+        l->w.out = unit * (1 + kvf_rng_below(rng, (max_out + unit - 1) / unit));
         uint32_t source = kvf_rng_below(rng, 8);
         if (source < 2)
             make_quantised(w, &l->w, rng, 4);
@@ -169,7 +170,7 @@ static float *make_x(kvf_rng *rng, size_t rows, size_t in, size_t stride)
     return x;
 }
 
-static void make_problem(problem *p, uint64_t seed, kvf_precision precision)
+static void make_problem(problem *p, uint64_t seed, kvf_precision precision, uint32_t unit)
 {
     kvf_rng rng;
     kvf_rng_seed(&rng, seed);
@@ -179,7 +180,7 @@ static void make_problem(problem *p, uint64_t seed, kvf_precision precision)
         kvf_rng_below(&rng, 2) ? ins[kvf_rng_below(&rng, 10)] : 1 + kvf_rng_below(&rng, 300);
     bool deep = seed % 16 >= 12; /* so many inputs that panels of all precisions go in blocks */
     if (deep) in += 1700;
-    make_weights(&p->w, &rng, in, deep ? 40 : outs[kvf_rng_below(&rng, 8)]);
+    make_weights(&p->w, &rng, in, deep ? 40 : outs[kvf_rng_below(&rng, 8)], unit);
     kvf_error err;
     if (kvf_pack(&p->packed, p->w.parts, p->w.n, precision, &err)) fail_msg("%s", err.msg);
     p->guarded = kvf_pages(p->packed.bytes + PANEL_GUARD);
@@ -305,7 +306,7 @@ static void products_agree(void **state)
     for (uint64_t seed = 0; seed < 400; seed++) {
         kvf_precision precision = (kvf_precision)(seed % KVF_PRECISIONS);
         problem p = {0};
-        make_problem(&p, seed, precision);
+        make_problem(&p, seed, precision, 1);
         c_is_right(&p, precision, seed);
         tables_agree(&p, precision, seed);
         free_problem(&p);
@@ -329,7 +330,7 @@ static void nonsense_stays_nonsense(void **state)
             for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
                 if (!kvf_cpu_runs((kvf_cpu)cpu)) continue;
                 problem p = {0};
-                make_problem(&p, 4242, (kvf_precision)precision);
+                make_problem(&p, 4242, (kvf_precision)precision, 1);
                 for (size_t k = 0; k < p.w.in; k++) p.x[k] = c < 2 && k ? 1 : cases[c].x;
                 float *y = multiply(&p, kvf_linear_table_of((kvf_cpu)cpu), 0, 1, 1);
                 for (uint32_t o = 0; o < p.w.out; o++)
@@ -357,7 +358,7 @@ static void rows_are_the_files(void **state)
     for (uint64_t seed = 1000; seed < 1200; seed++) {
         kvf_precision precision = (kvf_precision)(seed % KVF_PRECISIONS);
         problem p = {0};
-        make_problem(&p, seed, precision);
+        make_problem(&p, seed, precision, 1);
         float *row = kvf_array(p.w.in, sizeof *row);
         for (uint32_t o = 0; o < p.w.out; o++) {
             uint32_t local = o;
@@ -385,7 +386,7 @@ static void matrix_rows(void **state)
     kvf_rng_seed(&rng, 7);
     for (int n = 0; n < 50; n++) {
         weights w;
-        make_weights(&w, &rng, 1 + kvf_rng_below(&rng, 100), 100);
+        make_weights(&w, &rng, 1 + kvf_rng_below(&rng, 100), 100, 1);
         const kvf_matrix *m = &w.linear[0].w;
         float row[100];
         for (uint32_t i = 0; i < m->in; i++) {
@@ -401,7 +402,7 @@ static void parts_make_the_whole(void **state)
     (void)state;
     for (uint64_t seed = 2000; seed < 2040; seed++) {
         problem p = {0};
-        make_problem(&p, seed, (kvf_precision)(seed % KVF_PRECISIONS));
+        make_problem(&p, seed, (kvf_precision)(seed % KVF_PRECISIONS), 1);
         kvf_packed again;
         assert_int_equal(kvf_pack_begin(&again, p.w.parts, p.w.n, p.packed.precision, NULL),
                          KVF_OK);
@@ -411,6 +412,34 @@ static void parts_make_the_whole(void **state)
         assert_int_equal(again.bytes, p.packed.bytes);
         assert_memory_equal(again.data, p.packed.data, again.bytes);
         kvf_packed_free(&again);
+        free_problem(&p);
+    }
+}
+
+/* Heads of a bundle are turned: where output c of head r of a bundle was, c * side + r is. */
+static void bundles_are_turned(void **state)
+{
+    (void)state;
+    static const uint32_t sides[] = {4, 8, 16, 3};
+    for (uint64_t seed = 3000; seed < 3100; seed++) {
+        uint32_t side = sides[seed / 4 % 4], d = 1 + (uint32_t)seed % 13;
+        problem p = {0};
+        make_problem(&p, seed, (kvf_precision)(seed % KVF_PRECISIONS), side * d);
+        float *plain = multiply(&p, kvf_linear_table_of(KVF_CPU_C), 0, p.rows, 1);
+        p.packed.side = side;
+        p.packed.head_dim = d;
+        kvf_pack_panels(&p.packed, p.w.parts, 0, p.packed.panels);
+        memcpy(p.guarded, p.packed.data, p.packed.bytes);
+        float *turned = multiply(&p, kvf_linear_table_of(KVF_CPU_C), 0, p.rows, 1);
+        for (size_t i = 0; i < p.rows; i++)
+            for (uint32_t bundle = 0; bundle < p.w.out; bundle += side * d)
+                for (uint32_t r = 0; r < side; r++)
+                    for (uint32_t c = 0; c < d; c++)
+                        assert_memory_equal(&plain[i * p.y_stride + bundle + r * d + c],
+                                            &turned[i * p.y_stride + bundle + c * side + r],
+                                            sizeof *plain);
+        kvf_free(turned);
+        kvf_free(plain);
         free_problem(&p);
     }
 }
@@ -476,9 +505,13 @@ static void levels_by_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(products_agree),       cmocka_unit_test(nonsense_stays_nonsense),
-        cmocka_unit_test(rows_are_the_files),   cmocka_unit_test(matrix_rows),
-        cmocka_unit_test(parts_make_the_whole), cmocka_unit_test(refusals),
+        cmocka_unit_test(products_agree),
+        cmocka_unit_test(nonsense_stays_nonsense),
+        cmocka_unit_test(rows_are_the_files),
+        cmocka_unit_test(matrix_rows),
+        cmocka_unit_test(parts_make_the_whole),
+        cmocka_unit_test(bundles_are_turned),
+        cmocka_unit_test(refusals),
         cmocka_unit_test(levels_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

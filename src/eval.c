@@ -189,6 +189,14 @@ static void add_missing(kvf_tree *t, batch *b)
     }
 }
 
+/* Whether an entry so far wants an output of this node. */
+static bool wanted(const kvf_tree *t, uint32_t node)
+{
+    for (int h = 0; h < KVF_HEADS; h++)
+        if (t->pass.first[h] && t->pass.first[h][node]) return true;
+    return false;
+}
+
 /* Remember for every node which entry wants each head first, and choose the entry at which its row
  * runs. An added node runs with the entry that brought it, since later ones may go on from it; a
  * node that was there, or has no row to store, only if something is wanted. */
@@ -196,20 +204,14 @@ static void note_wants(kvf_tree *t, batch *b)
 {
     uint32_t rank[KVF_HEADS] = {0};
     for (size_t i = 0; i < b->n; i++) {
-        uint32_t node = node_at(b, i);
-        bool wanted = false, wanted_before = false;
+        uint32_t node = node_at(b, i), want = b->entries[i].want;
+        bool first_want = want && !wanted(t, node);
         for (int h = 0; h < KVF_HEADS; h++) {
-            uint32_t *first = t->pass.first[h];
-            wanted_before |= first && first[node];
-        }
-        for (int h = 0; h < KVF_HEADS; h++) {
-            if (!(b->entries[i].want & KVF_WANT(h))) continue;
-            wanted = true;
+            if (!(want & KVF_WANT(h))) continue;
             uint32_t *first = &t->pass.first[h][node];
             rank[h]++;
             if (!*first) *first = rank[h];
         }
-        bool first_want = wanted && !wanted_before;
         bool computed = !t->no_cache && !t->nodes[node].used;
         if (computed ? b->at[i] & ADDED : first_want) b->at[i] |= ROW;
     }
@@ -268,7 +270,7 @@ static void finish(kvf_tree *t, batch *b, bool failed)
         bool added = b->at[i] & ADDED;
         if (t->no_cache) kvf_pass_uncover(t, node);
         for (int h = 0; h < KVF_HEADS; h++)
-            if (t->pass.first[h]) t->pass.first[h][node] = 0;
+            if (e->want & KVF_WANT(h)) t->pass.first[h][node] = 0;
         b->at[i] = kvf_nodes_handle(t, node);
         kvf_nodes_release(t, node);
         if (e->after < 0) kvf_nodes_release(t, named_parent(t, e));

@@ -71,8 +71,8 @@ static kvf_node parent_for(speed *s)
     return gone || depth > CONTEXT ? KVF_ROOT : parent;
 }
 
-/* Add nodes; seconds for each. */
-static double grow(speed *s, uint32_t nodes)
+/* Add nodes, and hold them or not; seconds for each. */
+static double grow(speed *s, uint32_t nodes, bool hold)
 {
     double seconds = 0;
     for (uint32_t done = 0; done < nodes; done += BATCH) {
@@ -87,6 +87,7 @@ static double grow(speed *s, uint32_t nodes)
         if (kvf_eval(s->tree, entries, BATCH, added, NULL, NULL)) abort();
         seconds += kvf_now() - start;
         for (int i = 0; i < BATCH; i++) {
+            if (hold) kvf_hold(s->tree, added[i], NULL);
             s->node[s->next] = added[i];
             s->next = (s->next + 1) % s->most;
             if (s->n < s->most) s->n++;
@@ -137,14 +138,21 @@ static void measure(uint32_t nodes, bool scattered)
     model.info = (kvf_model_info){.vocab = VOCAB, .bytes_per_token = 1, .caches = true};
     kvf_tree_options o = {.struct_size = sizeof o, .max_tokens = nodes};
     speed s = {.most = nodes, .node = malloc(nodes * sizeof *s.node), .scattered = scattered};
-    kvf_rng_seed(&s.rng, 5);
+    const uint32_t whole = nodes / BATCH * BATCH;
     kvf_error err;
     if (!s.node || kvf_tree_create(&s.tree, &model, &o, &err)) abort();
-    double create = grow(&s, nodes / BATCH * BATCH), beside = hold_and_release(&s, true),
-           path = hold_and_release(&s, false), replace = grow(&s, nodes), evict = evict_all(&s);
-    printf("%9u  %-9s  %6.0f  %19.0f  %19.0f  %16.0f  %5.0f\n", nodes,
-           scattered ? "anywhere" : "near", create * 1e9, beside * 1e9, path * 1e9, replace * 1e9,
-           evict * 1e9);
+    kvf_rng_seed(&s.rng, 5);
+    double below_held = grow(&s, whole, true);
+    kvf_tree_destroy(s.tree);
+    if (kvf_tree_create(&s.tree, &model, &o, &err)) abort();
+    kvf_rng_seed(&s.rng, 5);
+    s.n = s.next = 0;
+    double create = grow(&s, whole, false), beside = hold_and_release(&s, true),
+           path = hold_and_release(&s, false), replace = grow(&s, nodes, false),
+           evict = evict_all(&s);
+    printf("%9u  %-9s  %10.0f  %6.0f  %19.0f  %19.0f  %16.0f  %5.0f\n", nodes,
+           scattered ? "anywhere" : "near", below_held * 1e9, create * 1e9, beside * 1e9,
+           path * 1e9, replace * 1e9, evict * 1e9);
     kvf_tree_destroy(s.tree);
     free(s.node);
 }
@@ -152,10 +160,12 @@ static void measure(uint32_t nodes, bool scattered)
 int main(int argc, char **argv)
 {
     static const uint32_t sizes[] = {1024, 32768, 1048576};
-    puts("nanoseconds for one node\n"
-         "                              hold and release:    hold and release:  create in a tree\n"
-         "    nodes  parents    create   parent is held      nothing is held     that is full     "
-         "evict");
+    puts(
+        "nanoseconds for one node\n"
+        "                      create:                  hold and release:    hold and release:  "
+        "create in a tree\n"
+        "    nodes  parents    path held  create   parent is held      nothing is held     that is "
+        "full     evict");
     for (int scattered = 0; scattered < 2; scattered++) {
         for (int i = 1; i < argc; i++) measure((uint32_t)strtoul(argv[i], NULL, 10), scattered);
         for (int i = 0; i < 3 && argc < 2; i++) measure(sizes[i], scattered);

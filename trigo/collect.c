@@ -307,10 +307,12 @@ static kvf_status take_all_into(collector *k, const char *folder)
     while (length > 1 && folder[length - 1] == '/') length--;
     char *out = kvf_array(room, 1), *stage = kvf_array(room, 1);
     kvf_status status;
-    if (out && stage)
-        status = take_all_beside(k, memcpy(out, folder, length), stage, room);
-    else
+    if (out && stage) {
+        snprintf(out, room, "%.*s", (int)length, folder);
+        status = take_all_beside(k, out, stage, room);
+    } else {
         status = kvf_fail(k->err, KVF_ERR_NOMEM, "the name of a folder");
+    }
     kvf_free(out);
     kvf_free(stage);
     return status;

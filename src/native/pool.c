@@ -11,9 +11,10 @@
 /* How long to spin before giving the processor away, in turns of some twenty nanoseconds: at a
  * barrier the others are at work and will be here within microseconds, unless they have lost their
  * processor; between passes the caller samples a token or walks a search tree. A worker that sleeps
- * comes within a hundred microseconds; on a busy machine it may take milliseconds, and then the
- * caller is sooner done alone. */
-enum { BARRIER_SPINS = 2000, IDLE_SPINS = 10000, JOIN_SPINS = 15000, MOST_ALONE = 255 };
+ * comes within some hundred microseconds, which is worth waiting for before a long run; on a busy
+ * machine it may take milliseconds, and then the caller is sooner done alone. */
+enum { BARRIER_SPINS = 2000, IDLE_SPINS = 10000, JOIN_SPINS = 4000, MOST_ALONE = 255 };
+static const double JOIN_SHARE = 0.1; /* of the time that the last run took */
 
 struct kvf_pool {
     uint32_t threads;
@@ -25,6 +26,7 @@ struct kvf_pool {
     bool patient;
     uint32_t alone, alone_next; /* runs to do alone, since others were in the way; the next time */
     double waited;              /* seconds that the caller gave away, waiting for others */
+    double lasted;              /* seconds that the last run took */
     _Alignas(64) _Atomic uint32_t round; /* one more for each run; workers wait for it to change */
     _Atomic uint64_t joined;             /* (round << 32) + workers that are there for it */
     _Atomic uint32_t decided;            /* 2 * round + whether the run is done together */
@@ -130,11 +132,13 @@ static bool call_workers(kvf_pool *p)
     uint64_t all = all_joined(p, round), seen = (uint64_t)round << 32;
     atomic_store(&p->joined, seen);
     begin_round(p);
-    for (uint32_t i = 0; (i < JOIN_SPINS || p->patient) && seen != all; i++) {
-        if (i < JOIN_SPINS)
-            relax();
-        else
+    double start = kvf_now();
+    for (uint32_t i = 1; seen != all; i++) {
+        if (p->patient && i > JOIN_SPINS)
             sched_yield();
+        else if (i > JOIN_SPINS && i % 64 == 0 && kvf_now() - start > JOIN_SHARE * p->lasted)
+            break;
+        relax();
         seen = atomic_load_explicit(&p->joined, memory_order_acquire);
     }
     /* Closed under the number that is farthest away: no worker has it, also where rounds wrap. */
@@ -248,38 +252,37 @@ void kvf_pool_be_patient(kvf_pool *p)
 
 /* Run a job together, if the workers come. Whoever had to wait much longer than it worked does some
  * of the next alone, and more if that does not help. */
-static bool run_together(kvf_pool *p, void (*job)(void *arg, const kvf_member *me), void *arg)
+static void run_together(kvf_pool *p, void (*job)(void *arg, const kvf_member *me), void *arg)
 {
-    if (p->alone && !p->patient) {
-        if (--p->alone == 0) begin_round(p); /* which none joins, but they are awake for the next */
-        return false;
-    }
+    const kvf_member first = {.pool = p, .id = 0, .size = p->threads}, only = {.size = 1};
+    bool tries = !p->alone || p->patient;
+    if (!tries && --p->alone == 0) begin_round(p); /* none joins, but they are awake for the next */
     p->job = job;
     p->arg = arg;
     p->waited = 0;
+    bool came = tries && call_workers(p);
     double start = kvf_now();
-    bool came = call_workers(p);
-    if (came) {
-        kvf_member me = {.pool = p, .id = 0, .size = p->threads};
-        job(arg, &me);
-        kvf_meet(&me);
-    }
-    if (!came || p->waited > (kvf_now() - start) * 0.7) {
+    job(arg, came ? &first : &only);
+    if (came) kvf_meet(&first);
+    p->lasted = kvf_now() - start;
+    if (!tries) return;
+    if (!came || p->waited > p->lasted * 0.7) {
         p->alone = p->alone_next;
         if (p->alone_next < MOST_ALONE) p->alone_next = 2 * p->alone_next + 1;
     } else {
         p->alone_next /= 2;
     }
-    return came;
 }
 
-void kvf_pool_run(kvf_pool *p, bool together, void (*job)(void *arg, const kvf_member *me),
+void kvf_pool_run(kvf_pool *pool, bool together, void (*job)(void *arg, const kvf_member *me),
                   void *arg)
 {
-    bool free_now = false, done = false;
-    if (together && p->threads > 1 && atomic_compare_exchange_strong(&p->taken, &free_now, true)) {
-        done = run_together(p, job, arg);
-        atomic_store(&p->taken, false);
+    bool free_now = false;
+    if (together && pool->threads > 1 &&
+        atomic_compare_exchange_strong(&pool->taken, &free_now, true)) {
+        run_together(pool, job, arg);
+        atomic_store(&pool->taken, false);
+        return;
     }
-    if (!done) job(arg, &(kvf_member){.pool = NULL, .id = 0, .size = 1});
+    job(arg, &(kvf_member){.size = 1});
 }

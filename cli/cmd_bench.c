@@ -169,6 +169,8 @@ int cmd_bench(int argc, char **argv)
     kvf_status failed = bench_run(&result, &o, &err);
     if (failed) cmd_fail(&list, &err);
     if (result.n_rows) bench_print(&result, t.format, stdout);
+    if (!failed && !result.n_rows && interrupted)
+        fputs("kvfork bench: interrupted before anything was measured\n", stderr);
     if (t.report && result.n_rows && bench_report(&result, t.report, &err))
         failed = (kvf_status)cmd_fail(&list, &err);
     else if (t.report && result.n_rows)

@@ -342,7 +342,7 @@ TILE void walk(const kvf_product *p, const product_kind kind, const tile_set *ti
         bool blocks = count > 1 || 1 << widest < PANEL_VECS;
         size_t block = blocks ? PANEL_BLOCK / step_bytes(kind, p->w) : steps;
         for (uint32_t v = first * PANEL_VECS; v < end * PANEL_VECS; v += 1u << log) {
-            for (log = widest; 1u << log > end * PANEL_VECS - v;) log--;
+            for (log = widest; log > 0 && 1u << log > end * PANEL_VECS - v;) log--;
             place at = place_at(p, kind, row, v);
             for (; at.first < steps; advance(&at, kind, p->w, at.end - at.first)) {
                 at.end = steps - at.first < block ? steps : at.first + block;

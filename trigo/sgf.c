@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "base.h"
-#include "trigo/network.h"
 #include "trigo/notation.h"
+#include "trigo/options.h"
 
 typedef struct reader {
     const char *at, *end;

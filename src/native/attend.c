@@ -81,7 +81,7 @@ static size_t head_of(const native_engine *e, uint32_t i, uint32_t group)
 static void copy_block(const native_engine *e, const kvf_attend *from, const uint32_t *slots,
                        uint32_t bundle, kvf_attend *to, uint8_t *block)
 {
-    const size_t width = (size_t)e->side * e->plan->head_dim, element = e->bf16_cache ? 2 : 4,
+    const size_t width = (size_t)e->side * e->plan->head_dim, element = native_element(e),
                  bytes = width * element;
     uint8_t *k = block, *v = block + KVF_BLOCK * bytes;
     for (uint32_t i = 0; i < KVF_BLOCK; i++) {
@@ -170,8 +170,7 @@ void kvf_native_attend(const native_state *s, const kvf_pass *pass, const uint32
     const uint32_t head_dim = e->plan->head_dim, group = e->plan->heads / e->plan->kv_heads,
                    n = bundles.n * group;
     const size_t size = vector->state_size(e->side, head_dim), step = (size_t)group * head_dim,
-                 at = (size_t)bundles.first * e->side * head_dim,
-                 at_bytes = at * (e->bf16_cache ? 2 : 4);
+                 at = (size_t)bundles.first * e->side * head_dim, at_bytes = at * native_element(e);
     const uint32_t *rows = active + tile->first;
     float *state[TILE_ROWS];
     for (uint32_t r = 0; r < tile->n; r++) {

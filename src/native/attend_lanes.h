@@ -125,20 +125,18 @@ NAME(head)(const int rows, uint32_t head_dim, const ELEMENT *k, const ELEMENT *v
         NAME(add)(rows, 4, 1, state, STATE_A + d, before, weights, v + d, at, n, shared);
     for (; d < head_dim; d += LANES)
         for (int r = 0; r < rows; r++) {
-            NAME(add_some)
-            (state[r] + STATE_A + d, before[r], weights[r], v + d, at[r], n[r], head_dim - d);
+            float *a = state[r] + STATE_A + d;
+            NAME(add_some)(a, before[r], weights[r], v + d, at[r], n[r], head_dim - d);
         }
 }
 
 /* Scores of STEP positions from p on for some rows, which have them in common: a vector is `parts`
  * elements of `side` heads, or what `parts` positions have for them. */
-enum { NAME(STEP) = 4 };
 static inline __attribute__((always_inline)) void
 NAME(scores)(const int rows, const uint32_t side, const uint32_t vectors, const ELEMENT *k,
              const size_t *at, uint32_t p, uint32_t n, float *const *state, vf_weights *weights,
              vf *top)
 {
-    enum { STEP = NAME(STEP) };
     const uint32_t parts = LANES / side;
     const size_t q = STATE_A + vectors * LANES;
     vf sum[TOGETHER][STEP];
@@ -174,11 +172,11 @@ NAME(bundle)(const int rows, const uint32_t side, const uint32_t vectors, const 
     vf_weights weights[TOGETHER];
     vf top[TOGETHER], before[TOGETHER];
     for (int r = 0; r < rows; r++) top[r] = vf_set(-INFINITY);
-    for (uint32_t p = 0; p < shared; p += NAME(STEP))
+    for (uint32_t p = 0; p < shared; p += STEP)
         NAME(scores)(rows, side, vectors, k, at[0], p, shared, state, weights, top);
 #pragma GCC unroll 2
     for (int r = 0; r < rows; r++) {
-        for (uint32_t p = shared; p < n[r]; p += NAME(STEP))
+        for (uint32_t p = shared; p < n[r]; p += STEP)
             NAME(scores)(1, side, vectors, k, at[r], p, n[r], state + r, weights + r, top + r);
         vf m = vf_load(state[r] + STATE_M), highest = vf_max(m, vf_parts_max(top[r], side));
         before[r] = vf_exp2(vf_sub(m, highest));
@@ -226,14 +224,15 @@ static void NAME(attend)(const kvf_attend *b)
 {
     size_t offsets[KVF_ATTEND_ROWS][KVF_BLOCK];
     const size_t *at[KVF_ATTEND_ROWS], size = state_size_lanes(b->side, b->head_dim);
-    uint32_t shared[KVF_ATTEND_ROWS]; /* with the row before, if they go together */
+    uint32_t shared[KVF_ATTEND_ROWS]; /* of the second row of a pair, with the first */
     for (uint32_t r = 0; r < b->rows; r++) {
         const uint32_t *slots = b->slots[r], stride = (uint32_t)b->stride;
         bool same = r && slots == b->slots[r - 1];
         at[r] = same ? at[r - 1] : offsets[r];
         for (uint32_t p = 0; !same && p < KVF_BLOCK; p++) offsets[r][p] = (size_t)slots[p] * stride;
-        shared[r] = r ? in_common(slots, b->slots[r - 1], b->n[r], b->n[r - 1]) : 0;
-        shared[r] -= shared[r] % (b->side == 1 ? LANES : NAME(STEP));
+        if (TOGETHER == 1 || r % TOGETHER == 0) continue;
+        shared[r] = in_common(slots, b->slots[r - 1], b->n[r], b->n[r - 1]);
+        shared[r] -= shared[r] % (b->side == 1 ? LANES : STEP);
     }
     for (uint32_t i = 0; i < b->bundles * b->group; i++) {
         size_t first = (size_t)(i / b->group) * b->side * b->head_dim;

@@ -98,7 +98,7 @@ static void ask_for(const uint8_t *row, size_t bytes)
 static void embed(const team *t)
 {
     const kvf_plan *plan = t->plan;
-    const size_t bytes = (size_t)t->e->kv_dim * (t->e->bf16_cache ? 2 : 4);
+    const size_t bytes = t->e->kv_dim * native_element(t->e);
     const kvf_vector *v = t->e->vector;
     size_t begin, end;
     kvf_share(t->me, t->f->pass.n_rows, &begin, &end);
@@ -151,7 +151,7 @@ static void store_bundles(const team *t, uint32_t layer, native_bundle_range bun
     turn_heads(t, &t->plan->layer[layer], row, first, bundles.n * e->side, q, k);
     if (row->stored) return;
     uint32_t side = e->turned ? 1 : e->side, width = e->side * d / side;
-    size_t at = (size_t)first * d, element = e->bf16_cache ? 2 : 4,
+    size_t at = (size_t)first * d, element = native_element(e),
            bytes = ((size_t)row->slot * e->kv_dim + at) * element;
     for (uint32_t i = 0; i < 2; i++) { /* K, V */
         uint8_t *to = native_rows(t->s, layer, i) + bytes;

@@ -232,7 +232,7 @@ static kvf_status native_load(void **engine, struct kvf_model *model, kvf_error 
     info->weight_bytes = e->weight_bytes;
     info->precision = precision_names[precision < 0 ? e->precision : (kvf_precision)precision];
     info->kv_type = bf16_cache ? "bfloat16" : "float32";
-    info->bytes_per_token = (uint64_t)plan->layers * 2 * e->kv_dim * (bf16_cache ? 2 : 4);
+    info->bytes_per_token = (uint64_t)plan->layers * 2 * e->kv_dim * native_element(e);
     info->cpu = kvf_cpu_name(cpu);
     info->engine_version = kvf_version();
     *engine = e;
@@ -311,7 +311,7 @@ static uint64_t lay_out(native_state *s)
 
 static uint64_t cache_bytes(const native_engine *e, const kvf_limits *limits)
 {
-    uint64_t bytes = e->bf16_cache ? 2 : 4, rows = 0;
+    uint64_t bytes = native_element(e), rows = 0;
     if (!kvf_mul(bytes * e->kv_dim, (uint64_t)2 * e->plan->layers, &bytes) ||
         !kvf_mul(bytes, limits->slots, &rows))
         return UINT64_MAX;

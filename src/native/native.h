@@ -110,10 +110,15 @@ void kvf_native_attend(const native_state *s, const kvf_pass *pass, const uint32
                        const native_tile *tile, uint32_t layer, native_bundle_range bundles,
                        const native_own *own);
 
+/* Bytes of an element of K and V. */
+static inline size_t native_element(const native_engine *e)
+{
+    return e->bf16_cache ? 2 : 4;
+}
+
 static inline uint8_t *native_rows(const native_state *s, uint32_t layer, uint32_t v)
 {
     const native_engine *e = s->engine;
-    size_t bytes = (size_t)e->kv_dim * (e->bf16_cache ? 2 : 4);
-    return s->cache + ((size_t)layer * 2 + v) * s->limits.slots * bytes;
+    return s->cache + ((size_t)layer * 2 + v) * s->limits.slots * e->kv_dim * native_element(e);
 }
 #endif

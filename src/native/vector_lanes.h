@@ -337,6 +337,8 @@ static inline vf online_softmax(float *state, const vf *scores, uint32_t n, floa
     return before;
 }
 
+enum { STEP = 4 }; /* positions whose products with narrow heads are under way together */
+
 /* Scores of a block, then weights: [position][side]. */
 typedef float vf_weights[KVF_BLOCK * LANES];
 

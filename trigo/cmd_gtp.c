@@ -11,7 +11,7 @@ static void print_usage(FILE *out)
         "usage: trigo gtp [PLAYER] [--seed N]\n"
         "\n"
         "Answers commands of the Go Text Protocol, version 2, on standard input, so that programs of\n"
-        "the Go world (kigo, gomill, GoGui, Sabaki) can play with it on boards without layers.\n"
+        "the Go world (kigo and gomill were tried) can play with it on boards without layers.\n"
         "\n" TRIGO_PLAYER_USAGE "\n"
         "  PLAYER             whoever chooses moves (default uniform)\n"
         "  --seed N           of what the player draws (default 0)\n"

@@ -278,6 +278,8 @@ typedef struct kvf_tree_stats {
     uint64_t runtime_bytes;      /* ONNX Runtime's arena, 0 if the engine has none */
     uint64_t copied_bytes;       /* K and V moved by the engine: rows stored, pasts assembled */
     uint64_t graph_copied_bytes; /* computed: what the graph itself copies from past to present */
+    uint64_t sent_bytes;         /* to the cuda engine's device: tokens, slots and runs */
+    uint64_t received_bytes;     /* from it: outputs that were wanted */
     uint64_t moved_buffers;      /* times a cache buffer changed its address: always 0 */
     bool no_cache;
 } kvf_tree_stats;

@@ -43,12 +43,14 @@ typedef struct kvf_pass_outputs {
 typedef struct kvf_limits {
     uint32_t slots; /* rows of K and V to store */
     uint32_t rows;  /* of one pass */
+    uint32_t runs;  /* of one pass */
     uint32_t depth; /* of one path: position < depth */
 } kvf_limits;
 
 typedef struct kvf_engine_stats {
     uint64_t cache_bytes, buffer_bytes, runtime_bytes; /* as in kvf_tree_stats */
     uint64_t copied_bytes, graph_copied_bytes, moved_buffers;
+    uint64_t sent_bytes, received_bytes; /* over the bus of a device */
 } kvf_engine_stats;
 
 struct kvf_model;
@@ -77,7 +79,7 @@ typedef struct kvf_engine_ops {
     void (*stats)(const void *state, kvf_engine_stats *stats);
 } kvf_engine_ops;
 
-extern const kvf_engine_ops kvf_engine_native, kvf_engine_ort;
+extern const kvf_engine_ops kvf_engine_native, kvf_engine_ort, kvf_engine_cuda;
 
 /* By name; NULL if there is none of that name in this build. */
 const kvf_engine_ops *kvf_engine_find(const char *name);

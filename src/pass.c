@@ -61,7 +61,7 @@ static uint32_t begin_list(const kvf_tree *t, uint32_t node)
 {
     const kvf_pass_buffers *p = &t->pass;
     kvf_run *list = p->runs + p->n_runs;
-    uint32_t room = p->max_runs - p->n_runs;
+    uint32_t room = t->limits.runs - p->n_runs;
     int32_t row = row_with_path(t, node);
     if (row < 0) return kvf_nodes_runs(t, node, list, room);
     const kvf_row *from = &p->rows[row];
@@ -82,7 +82,7 @@ static bool list_runs(kvf_tree *t, uint32_t node, int32_t parent, kvf_row *row)
     if (parent >= 0 && !p->extended[parent]) {
         const kvf_row *above = &p->rows[parent];
         bool last = above->first_run + above->n_runs == p->n_runs;
-        if (!starts || (last && p->n_runs < p->max_runs)) {
+        if (!starts || (last && p->n_runs < t->limits.runs)) {
             row->first_run = above->first_run;
             row->n_runs = above->n_runs + starts;
             if (starts)
@@ -93,7 +93,7 @@ static bool list_runs(kvf_tree *t, uint32_t node, int32_t parent, kvf_row *row)
             return true;
         }
     }
-    uint32_t runs = begin_list(t, n->parent), room = p->max_runs - p->n_runs;
+    uint32_t runs = begin_list(t, n->parent), room = t->limits.runs - p->n_runs;
     if (runs > room || runs + starts > room) return false;
     row->first_run = p->n_runs;
     row->n_runs = runs + starts;
@@ -182,7 +182,7 @@ kvf_status kvf_pass_add_path(kvf_tree *t, uint32_t node, const kvf_outputs *out,
     for (uint32_t i = node, at = length; at-- > 0; i = t->nodes[i].parent) p->path[at] = i;
     uint32_t there = rows_there(t, length, &last);
     uint32_t runs = p->n_runs + 1 + (there ? p->rows[last].n_runs : 0);
-    if (p->n_rows && (length - there > t->limits.rows - p->n_rows || runs > p->max_runs)) {
+    if (p->n_rows && (length - there > t->limits.rows - p->n_rows || runs > t->limits.runs)) {
         kvf_status status = kvf_pass_run(t, false, err);
         if (status) return status;
         there = 0;

@@ -18,7 +18,7 @@ static void place_arrays(kvf_tree *t, kvf_block *b)
     p->rows = kvf_place(b, rows, sizeof *p->rows);
     p->row_node = kvf_place(b, rows, sizeof *p->row_node);
     p->extended = kvf_place(b, rows, sizeof *p->extended);
-    p->runs = kvf_place(b, p->max_runs, sizeof *p->runs);
+    p->runs = kvf_place(b, t->limits.runs, sizeof *p->runs);
     p->path = kvf_place(b, t->no_cache ? t->limits.depth : 0, sizeof *p->path);
     p->mark = kvf_place(b, t->n_buckets, sizeof *p->mark);
     for (int h = 0; h < KVF_HEADS; h++) {
@@ -49,7 +49,7 @@ static void set_sizes(kvf_tree *t, const kvf_model *model, uint32_t max_tokens, 
     t->max_chain = t->no_cache ? t->limits.depth : t->limits.rows;
     /* Any one path fits; beyond that, branches of this many pieces on average. */
     enum { RUNS_PER_ROW = 64 };
-    t->pass.max_runs = t->limits.depth + RUNS_PER_ROW * t->limits.rows;
+    t->limits.runs = t->limits.depth + RUNS_PER_ROW * t->limits.rows;
     t->n_buckets = 4;
     while (t->n_buckets < 2 * ((uint64_t)max_tokens + 1)) t->n_buckets *= 2;
 }
@@ -289,6 +289,8 @@ void kvf_tree_get_stats(const kvf_tree *t, kvf_tree_stats *stats)
         .copied_bytes = engine.copied_bytes,
         .graph_copied_bytes = engine.graph_copied_bytes,
         .moved_buffers = engine.moved_buffers,
+        .sent_bytes = engine.sent_bytes,
+        .received_bytes = engine.received_bytes,
         .no_cache = t->no_cache,
     };
 }

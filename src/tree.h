@@ -74,12 +74,11 @@ typedef struct kvf_tree_bucket {
 /* The pass being built; sized at creation, used again by every pass. */
 typedef struct kvf_pass_buffers {
     uint32_t n_rows, n_runs;
-    uint32_t max_runs;
     kvf_row *rows;              /* [limits.rows] */
     uint32_t *row_node;         /* [limits.rows] */
     bool *extended;             /* [limits.rows] another row goes on with the row's list of runs */
     float **head[KVF_HEADS];    /* [limits.rows] where outputs go */
-    kvf_run *runs;              /* [max_runs] */
+    kvf_run *runs;              /* [limits.runs] */
     uint32_t *path;             /* [limits.depth] nodes of one path; no-cache trees only */
     uint32_t *mark;             /* [n_buckets] see pass.c; eval.c counts with it before a pass */
     uint32_t *first[KVF_HEADS]; /* [max_tokens + 1] 1 + rank of the first entry of the batch that

@@ -5,6 +5,7 @@
  * path evaluated alone, in one call, by one thread, in a fresh tree. So have nodes of trees that
  * several threads use at once, and those of passes that are done in parts. Heads that are turned
  * when weights are packed give what plain C gives, which turns nothing. */
+#include "support_forest.h"
 #include "support_plan.h"
 
 #include "native/native.h"
@@ -22,7 +23,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-enum { VOCAB = 97, PATHS = 6, LENGTH = 90, WIDTH = VOCAB + 1 };
+enum { VOCAB = FOREST_VOCAB, PATHS = FOREST_PATHS, LENGTH = 90, WIDTH = FOREST_WIDTH };
 
 /* A team for every pass, however short it is and whatever else the machine does; apart where a
  * pass can be cut so, or always meeting. */
@@ -32,103 +33,6 @@ static void in_teams(const kvf_model *model, bool apart)
     e->alone_below = 0;
     e->apart_bytes = apart ? UINT64_MAX : 0;
     kvf_pool_be_patient(e->pool);
-}
-
-/* Sequences that share beginnings: path i leaves path i - 1 at a random place. */
-typedef struct forest {
-    int32_t token[PATHS][LENGTH];
-    float want[PATHS][LENGTH][WIDTH]; /* logits and value */
-} forest;
-
-static void draw(forest *f, kvf_rng *rng)
-{
-    for (int p = 0; p < PATHS; p++) {
-        uint32_t shared = p ? kvf_rng_below(rng, LENGTH) : 0;
-        for (uint32_t i = 0; i < LENGTH; i++)
-            f->token[p][i] = i < shared ? f->token[p - 1][i] : (int32_t)kvf_rng_below(rng, VOCAB);
-    }
-}
-
-static kvf_tree *new_tree(const kvf_model *model, uint32_t tokens, bool no_cache)
-{
-    kvf_tree *tree;
-    kvf_error err;
-    kvf_tree_options o = {.struct_size = sizeof o, .max_tokens = tokens, .no_cache = no_cache};
-    if (kvf_tree_create(&tree, model, &o, &err)) fail_msg("%s", err.msg);
-    return tree;
-}
-
-/* Evaluate n entries that all want logits and values, into rows of WIDTH. */
-static void eval(kvf_tree *tree, kvf_entry *entries, size_t n, kvf_node *nodes,
-                 float (*rows)[WIDTH])
-{
-    static float logits[PATHS * LENGTH * VOCAB], values[PATHS * LENGTH];
-    kvf_error err;
-    for (size_t i = 0; i < n; i++) entries[i].want = KVF_WANT(KVF_LOGITS) | KVF_WANT(KVF_VALUE);
-    kvf_outputs out = {{[KVF_LOGITS] = logits, [KVF_VALUE] = values}};
-    if (kvf_eval(tree, entries, n, nodes, &out, &err)) fail_msg("%s", err.msg);
-    for (size_t i = 0; i < n; i++) {
-        memcpy(rows[i], logits + i * VOCAB, VOCAB * sizeof(float));
-        rows[i][VOCAB] = values[i];
-    }
-}
-
-static void expect(forest *f, const kvf_model *model)
-{
-    kvf_entry entries[LENGTH];
-    kvf_node nodes[LENGTH];
-    for (int p = 0; p < PATHS; p++) {
-        kvf_tree *tree = new_tree(model, LENGTH, false);
-        for (int i = 0; i < LENGTH; i++)
-            entries[i] = (kvf_entry){.token = f->token[p][i], .after = i - 1, .parent = KVF_ROOT};
-        eval(tree, entries, LENGTH, nodes, f->want[p]);
-        kvf_tree_destroy(tree);
-    }
-}
-
-/* Walk all paths forward in turn, in pieces, several of them in one batch; sometimes go back, which
- * asks for rows that are there already; with a tree too small for all, so that much is evicted. */
-static void wander(const forest *f, const kvf_model *model, bool no_cache, kvf_rng *rng,
-                   const char *what)
-{
-    static float rows[PATHS * LENGTH][WIDTH];
-    kvf_tree *tree = new_tree(model, LENGTH * 3, no_cache);
-    uint32_t done[PATHS] = {0};
-    for (int round = 0; round < (no_cache ? 6 : 40); round++) {
-        kvf_entry entries[PATHS * LENGTH];
-        kvf_node nodes[PATHS * LENGTH];
-        struct {
-            int path;
-            uint32_t i;
-        } at[PATHS * LENGTH];
-        size_t n = 0;
-        for (int p = 0; p < PATHS; p++) {
-            if (kvf_rng_below(rng, 3)) continue;
-            if (done[p] && !kvf_rng_below(rng, 4)) done[p] = kvf_rng_below(rng, done[p]);
-            size_t deepest_n;
-            kvf_node parent;
-            kvf_error err;
-            if (kvf_match(tree, KVF_ROOT, f->token[p], done[p], &parent, &deepest_n, &err))
-                fail_msg("%s", err.msg);
-            done[p] = (uint32_t)deepest_n; /* what was evicted comes again */
-            uint32_t piece = kvf_rng_below(rng, 3) ? 1 : 1 + kvf_rng_below(rng, 20);
-            int32_t after = -1;
-            for (; piece-- && done[p] < LENGTH && n < LENGTH * 2; done[p]++) {
-                entries[n] =
-                    (kvf_entry){.token = f->token[p][done[p]], .after = after, .parent = parent};
-                at[n].path = p;
-                at[n].i = done[p];
-                after = (int32_t)n++;
-            }
-        }
-        if (!n) continue;
-        eval(tree, entries, n, nodes, rows);
-        for (size_t i = 0; i < n; i++)
-            if (memcmp(rows[i], f->want[at[i].path][at[i].i], sizeof rows[i]))
-                fail_msg("%s: round %d, path %d, position %u differs", what, round, at[i].path,
-                         at[i].i);
-    }
-    kvf_tree_destroy(tree);
 }
 
 static const struct {
@@ -174,7 +78,7 @@ static const char *const precisions[] = {"f32", "bf16", "q8", "q4"};
 static void same_bits(void **unused)
 {
     (void)unused;
-    static forest f;
+    static forest f = {.length = LENGTH};
     kvf_rng rng;
     uint64_t seed = 11;
     print_message("seed %llu\n", (unsigned long long)seed);
@@ -201,11 +105,11 @@ static void same_bits(void **unused)
                 char what[100];
                 snprintf(what, sizeof what, "%s, %s, %s, cache %s", shapes[s].name, cpus[c],
                          precisions[p], kv);
-                draw(&f, &rng);
-                expect(&f, one);
-                wander(&f, one, false, &rng, what);
-                wander(&f, many, false, &rng, what);
-                if (c) wander(&f, one, true, &rng, what);
+                forest_draw(&f, &rng);
+                forest_expect(&f, one);
+                forest_wander(&f, one, false, 40, &rng, what);
+                forest_wander(&f, many, false, 40, &rng, what);
+                if (c) forest_wander(&f, one, true, 40, &rng, what);
                 test_model_free(one);
                 test_model_free(many);
             }
@@ -264,7 +168,7 @@ static void several_trees(void **unused)
 {
     (void)unused;
     enum { WALKERS = 3 };
-    static forest f;
+    static forest f = {.length = LENGTH};
     kvf_rng rng;
     kvf_rng_seed(&rng, 23);
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
@@ -274,8 +178,8 @@ static void several_trees(void **unused)
         o.threads = 2;
         kvf_model *many = load(&shape, &o);
         in_teams(many, s / 2 % 2);
-        draw(&f, &rng);
-        expect(&f, one);
+        forest_draw(&f, &rng);
+        forest_expect(&f, one);
         walker w[WALKERS];
         for (size_t i = 0; i < WALKERS; i++) {
             w[i] = (walker){.f = &f, .model = many, .seed = 100 * s + i};
@@ -298,7 +202,7 @@ enum { BATCHES = 5, BATCH = 90, TREE = BATCHES * BATCH };
  * there already. All that rows want, one batch behind the other: got is [TREE][WIDTH]. */
 static void grow_trees(const kvf_model *m, uint64_t seed, float *got)
 {
-    kvf_tree *tree = new_tree(m, TREE, false);
+    kvf_tree *tree = forest_tree(m, TREE, false);
     kvf_node nodes[TREE];
     kvf_rng rng;
     kvf_error err;

@@ -407,10 +407,10 @@ static void run_tree(uint64_t seed, uint32_t n_ops)
     if (kind != 1) { /* cut passes all the time */
         uint32_t rows = 1 + below(&w, 8);
         if (rows < w.tree->limits.rows) w.tree->limits.rows = rows;
-        w.tree->pass.max_runs = w.tree->limits.depth + below(&w, 8);
-        if (kind == 0) w.tree->pass.max_runs += rows;
+        w.tree->limits.runs = w.tree->limits.depth + below(&w, 8);
+        if (kind == 0) w.tree->limits.runs += rows;
     }
-    kvf_run *guard = kind == 1 ? &(kvf_run){0} : &w.tree->pass.runs[w.tree->pass.max_runs];
+    kvf_run *guard = kind == 1 ? &(kvf_run){0} : &w.tree->pass.runs[w.tree->limits.runs];
     kvf_fail_allocations(0);
     bool crowded = below(&w, 2); /* else most calls are batches, and few nodes are held */
     for (uint32_t op = 0; op < n_ops; op++) {

@@ -12,62 +12,16 @@
 
 enum { MANY_ROWS = 8 }; /* of a tile: worth copying what they share */
 
-/* A place on a path: the run, and how far into it. */
-typedef struct cursor {
-    const kvf_run *run;
-    uint32_t used;
-} cursor;
-
 /* The slots of the next n positions. */
-static void take(cursor *c, uint32_t *slots, uint32_t n)
+static void take(kvf_cursor *c, uint32_t *slots, uint32_t n)
 {
     for (uint32_t i = 0; i < n;) {
         uint32_t left = c->run->count - c->used, part = left < n - i ? left : n - i;
         for (uint32_t j = 0; j < part; j++) slots[i + j] = c->run->first + c->used + j;
         i += part;
         c->used += part;
-        if (c->used == c->run->count) *c = (cursor){.run = c->run + 1};
+        if (c->used == c->run->count) *c = (kvf_cursor){.run = c->run + 1};
     }
-}
-
-static cursor seek(const kvf_run *runs, uint32_t position)
-{
-    cursor c = {.run = runs};
-    for (; position >= c.run->count; c.run++) position -= c.run->count;
-    c.used = position;
-    return c;
-}
-
-/* Leading positions that two rows have in common. */
-static uint32_t common(const kvf_pass *pass, const kvf_row *a, const kvf_row *b)
-{
-    uint32_t end = (a->position < b->position ? a->position : b->position) + 1, n = 0;
-    if (a->first_run == b->first_run) return end;
-    const kvf_run *x = pass->runs + a->first_run, *y = pass->runs + b->first_run;
-    for (; n < end && x->first == y->first; x++, y++) {
-        n += x->count < y->count ? x->count : y->count;
-        if (x->count != y->count) break;
-    }
-    return n < end ? n : end;
-}
-
-uint32_t kvf_native_tiles(native_tile *tiles, const kvf_pass *pass, const uint32_t *active,
-                          uint32_t n, uint32_t most)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < n;) {
-        const kvf_row *head = &pass->rows[active[i]];
-        native_tile t = {.first = i, .n = 1, .blocks = (head->position + 1) / KVF_BLOCK};
-        /* A row joins as long as the blocks read together, times rows, do not get fewer. */
-        for (i++; i < n && t.n < most; i++, t.n++) {
-            uint32_t same = common(pass, head, &pass->rows[active[i]]) / KVF_BLOCK;
-            if (same > t.blocks) same = t.blocks;
-            if ((uint64_t)same * (t.n + 1) < (uint64_t)t.blocks * t.n) break;
-            t.blocks = same;
-        }
-        tiles[count++] = t;
-    }
-    return count;
 }
 
 /* Where query i of a range of bundles begins: bundles of `side` heads, `group` queries for each. */
@@ -96,7 +50,7 @@ static void copy_block(const native_engine *e, const kvf_attend *from, const uin
 }
 
 /* The blocks that all rows of a tile see. */
-static void attend_together(const native_engine *e, const kvf_attend *a, const native_tile *tile,
+static void attend_together(const native_engine *e, const kvf_attend *a, const kvf_tile *tile,
                             const kvf_run *runs, uint8_t *block)
 {
     static const uint32_t in_order[KVF_BLOCK] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
@@ -107,7 +61,7 @@ static void attend_together(const native_engine *e, const kvf_attend *a, const n
     const uint32_t *all[TILE_ROWS];
     uint32_t slots[KVF_BLOCK], whole[TILE_ROWS];
     float *state[TILE_ROWS];
-    cursor c = {.run = runs};
+    kvf_cursor c = {.run = runs};
     kvf_attend together = *a;
     together.rows = tile->n;
     together.slots = all;
@@ -129,17 +83,18 @@ static void attend_together(const native_engine *e, const kvf_attend *a, const n
 }
 
 /* What rows of a tile see behind that, each along its own path, block by block. */
-static void attend_apart(const native_engine *e, const kvf_attend *a, const native_tile *tile,
+static void attend_apart(const native_engine *e, const kvf_attend *a, const kvf_tile *tile,
                          const kvf_pass *pass, const uint32_t *rows)
 {
     uint32_t slots[TILE_ROWS][KVF_BLOCK], n[TILE_ROWS], depth = tile->blocks * KVF_BLOCK;
     const uint32_t *of_row[TILE_ROWS];
     float *state[TILE_ROWS];
-    cursor at[TILE_ROWS];
+    kvf_cursor at[TILE_ROWS];
     kvf_attend apart = *a;
     for (uint32_t r = 0; r < tile->n; r++) {
         const kvf_row *row = &pass->rows[rows[r]];
-        if (row->position >= depth) at[r] = seek(pass->runs + row->first_run, depth);
+        at[r] = (kvf_cursor){.run = pass->runs + row->first_run};
+        if (row->position >= depth) kvf_cursor_skip(&at[r], depth);
     }
     apart.slots = of_row;
     apart.n = n;
@@ -162,7 +117,7 @@ static void attend_apart(const native_engine *e, const kvf_attend *a, const nati
 }
 
 void kvf_native_attend(const native_state *s, const kvf_pass *pass, const uint32_t *active,
-                       const native_tile *tile, uint32_t layer, native_bundle_range bundles,
+                       const kvf_tile *tile, uint32_t layer, native_bundle_range bundles,
                        const native_own *own)
 {
     const native_engine *e = s->engine;

@@ -20,7 +20,7 @@ typedef struct team {
     native_own *own;
     const uint32_t *active;
     uint32_t n;
-    const native_tile *tiles;
+    const kvf_tile *tiles;
     uint32_t n_tiles;
 } team;
 
@@ -459,9 +459,9 @@ static void make_part(native_state *s, uint32_t part, const kvf_pass *pass,
         if (p->pass.rows[i].parent >= 0 && (uint32_t)p->pass.rows[i].parent < begin)
             p->before = part;
     }
-    p->n_tiles = kvf_native_tiles(own->tiles, &p->pass, own->all, p->pass.n_rows, most);
-    p->n_wanted_tiles =
-        kvf_native_tiles(own->tiles + p->n_tiles, &p->pass, own->wanted, p->n_wanted, most);
+    p->n_tiles = kvf_tiles_find(own->tiles, &p->pass, own->all, p->pass.n_rows, most, KVF_BLOCK);
+    p->n_wanted_tiles = kvf_tiles_find(own->tiles + p->n_tiles, &p->pass, own->wanted, p->n_wanted,
+                                       most, KVF_BLOCK);
 }
 
 /* Few tiles are more than one bundle can be divided into: then tiles are lower. */

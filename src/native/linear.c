@@ -28,97 +28,6 @@ size_t kvf_prepared_bytes(const kvf_packed *w, size_t rows)
     return rows * kvf_prepared_stride(w);
 }
 
-/* ---- reading a matrix ------------------------------------------------------------------------ */
-
-static inline float load(const void *data, kvf_type type, int64_t i)
-{
-    if (type == KVF_F32) {
-        float f;
-        memcpy(&f, (const uint8_t *)data + i * 4, sizeof f);
-        return f;
-    }
-    uint16_t h;
-    memcpy(&h, (const uint8_t *)data + i * 2, sizeof h);
-    return type == KVF_F16 ? kvf_from_f16(h) : kvf_from_bf16(h);
-}
-
-static unsigned bits_at(const uint8_t *packed, size_t i, unsigned bits)
-{
-    return packed[i * bits / 8] >> (i * bits % 8) & ((1u << bits) - 1);
-}
-
-/* Where a quantised matrix keeps its inputs from i on, of output o and all in one block. */
-typedef struct run {
-    const uint8_t *row; /* of the output: integer i is bits_at(row, i, bits) */
-    int zero;
-    float scale;
-} run;
-
-static run run_at(const kvf_matrix *m, uint32_t i, uint32_t o)
-{
-    size_t blocks = (m->in + (size_t)m->block - 1) / m->block, b = i / m->block;
-    size_t row = blocks * m->block * m->bits / 8, zero_row = (blocks * m->bits + 7) / 8;
-    return (run){
-        .row = (const uint8_t *)m->data + o * row,
-        .zero = m->zeros ? (int)bits_at(m->zeros + o * zero_row, b, m->bits) : 1 << (m->bits - 1),
-        .scale = load(m->scales, m->scale_type, (int64_t)(o * blocks + b)),
-    };
-}
-
-/* Inputs and outputs of a matrix: a rectangle. */
-typedef struct area {
-    uint32_t i, i_end, o, o_end;
-} area;
-
-/* In the order of the file, since that is what costs; strides of 1 are constants where inlined. */
-static inline void read_plain(const kvf_matrix *m, kvf_type type, area a, float *t, size_t stride)
-{
-    if (m->stride_out == 1) {
-        for (uint32_t i = a.i; i < a.i_end; i++, t += stride)
-            for (uint32_t o = a.o; o < a.o_end; o++)
-                t[o - a.o] = load(m->data, type, i * m->stride_in + o);
-        return;
-    }
-    for (uint32_t o = a.o; o < a.o_end; o++, t++) {
-        int64_t first = o * m->stride_out;
-        if (m->stride_in == 1)
-            for (uint32_t i = a.i; i < a.i_end; i++)
-                t[(i - a.i) * stride] = load(m->data, type, first + i);
-        else
-            for (uint32_t i = a.i; i < a.i_end; i++)
-                t[(i - a.i) * stride] = load(m->data, type, first + i * m->stride_in);
-    }
-}
-
-static void read_quantised(const kvf_matrix *m, area a, float *t, size_t stride)
-{
-    for (uint32_t o = a.o; o < a.o_end; o++, t++) {
-        run r = {0};
-        for (uint32_t i = a.i; i < a.i_end; i++) {
-            if (i == a.i || i % m->block == 0) r = run_at(m, i, o);
-            t[(i - a.i) * stride] = (float)((int)bits_at(r.row, i, m->bits) - r.zero) * r.scale;
-        }
-    }
-}
-
-/* t[i][o] = the numbers of an area, rows of t stride apart. */
-static void read_area(const kvf_matrix *m, area a, float *t, size_t stride)
-{
-    if (m->block)
-        read_quantised(m, a, t, stride);
-    else if (m->type == KVF_F32)
-        read_plain(m, KVF_F32, a, t, stride);
-    else if (m->type == KVF_F16)
-        read_plain(m, KVF_F16, a, t, stride);
-    else
-        read_plain(m, KVF_BF16, a, t, stride);
-}
-
-void kvf_matrix_row(const kvf_matrix *m, uint32_t input, float *row)
-{
-    read_area(m, (area){input, input + 1, 0, m->out}, row, m->out);
-}
-
 /* ---- writing panels -------------------------------------------------------------------------- */
 
 /* One output of a panel: where it comes from. */
@@ -156,8 +65,8 @@ static void read_lines(const source s[KVF_PANEL], uint32_t first, uint32_t end, 
         for (n = 1;
              o + n < KVF_PANEL && s[o + n].part == s[o].part && s[o + n].output == s[o].output + n;)
             n++;
-        read_area(&s[o].part->w, (area){first, end, s[o].output, s[o].output + n}, t + o,
-                  KVF_PANEL);
+        kvf_matrix_read(&s[o].part->w, (kvf_area){first, end, s[o].output, s[o].output + n}, t + o,
+                        KVF_PANEL);
     }
 }
 
@@ -258,11 +167,11 @@ static bool is_q4(const kvf_matrix *m)
 static void take_q4(const kvf_matrix *m, uint32_t first, uint32_t output, size_t group, size_t o,
                     quarters *g)
 {
-    run r = run_at(m, first, output);
+    kvf_quants r = kvf_matrix_quants(m, first, output);
     g->scale[o] = r.scale;
     g->zero[o] = (uint8_t)r.zero;
     for (uint32_t i = 0; i < group; i++)
-        g->q[i][o] = first + i < m->in ? (uint8_t)bits_at(r.row, first + i, 4) : 8;
+        g->q[i][o] = first + i < m->in ? (uint8_t)kvf_bits_at(r.row, first + i, 4) : 8;
 }
 
 static void write_q4(const kvf_packed *w, const source *s, uint8_t *out)
@@ -308,35 +217,6 @@ void kvf_pack_panels(const kvf_packed *w, const kvf_linear *const *parts, uint32
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-static bool is_float(kvf_type type)
-{
-    return type == KVF_F32 || type == KVF_F16 || type == KVF_BF16;
-}
-
-static kvf_status check(const kvf_matrix *m, uint32_t in, kvf_error *err)
-{
-    if (!m->in || !m->out)
-        return kvf_fail(err, KVF_ERR_MODEL, "a weight is %u x %u, but cannot be empty", m->in,
-                        m->out);
-    if (m->in != in)
-        return kvf_fail(err, KVF_ERR_MODEL, "a weight has %u inputs, but its neighbour %u", m->in,
-                        in);
-    if (!m->block && !is_float(m->type))
-        return kvf_fail(err, KVF_ERR_MODEL, "a weight has type %d, but f32, f16 or bf16 is needed",
-                        (int)m->type);
-    if (!m->block) return KVF_OK;
-    if (m->type != KVF_U8 || !is_float(m->scale_type))
-        return kvf_fail(err, KVF_ERR_MODEL, "a quantised weight has type %d with scales of type %d",
-                        (int)m->type, (int)m->scale_type);
-    if ((m->bits != 2 && m->bits != 4 && m->bits != 8) || m->block % 8)
-        return kvf_fail(
-            err, KVF_ERR_MODEL,
-            "a quantised weight has %u bits in blocks of %u, but 2, 4 or 8 in blocks of "
-            "a multiple of 8 are known",
-            m->bits, m->block);
-    return KVF_OK;
-}
-
 /* Bytes of one panel behind its biases. */
 static uint64_t body_bytes(const kvf_packed *w)
 {
@@ -358,7 +238,7 @@ kvf_status kvf_pack_begin(kvf_packed *out, const kvf_linear *const *parts, size_
     uint64_t outputs = 0, bytes;
     for (size_t i = 0; i < n; i++) {
         const kvf_matrix *m = &parts[i]->w;
-        kvf_status status = check(m, parts[0]->w.in, err);
+        kvf_status status = kvf_matrix_check(m, parts[0]->w.in, err);
         if (status) return status;
         outputs += m->out;
         if (precision == KVF_W_Q4 && is_q4(m)) {

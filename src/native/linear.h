@@ -27,15 +27,7 @@
 #define KVF_NATIVE_LINEAR_H
 
 #include "native/cpu.h"
-#include "plan.h"
-
-typedef enum kvf_precision {
-    KVF_W_F32 = 0,
-    KVF_W_BF16,
-    KVF_W_Q8,
-    KVF_W_Q4,
-    KVF_PRECISIONS,
-} kvf_precision;
+#include "matrix.h"
 
 enum { KVF_PANEL = 32 }; /* outputs of one panel: the unit of dividing work between threads */
 
@@ -70,8 +62,6 @@ void kvf_packed_free(kvf_packed *w); /* zeroed is fine */
 
 /* The weights of one output as f32 [in]: an embedding, where the table is also the vocabulary's. */
 void kvf_packed_row(const kvf_packed *w, uint32_t output, float *row);
-/* Row `input` of a matrix as it lies in the file, as f32 [out]: an embedding otherwise. */
-void kvf_matrix_row(const kvf_matrix *m, uint32_t input, float *row);
 
 /* One product of many rows. */
 typedef struct kvf_product {

@@ -67,31 +67,6 @@ static inline uint32_t kvf_panel_outputs(const kvf_packed *w, uint32_t panel)
     return left < KVF_PANEL ? left : KVF_PANEL;
 }
 
-/* The bits of |f|, which are in the order of magnitudes, NaN last. */
-static inline int32_t kvf_magnitude(float f)
-{
-    kvf_bits v = {.f = f};
-    return (int32_t)(v.u & 0x7fffffff);
-}
-
-/* To the nearest integer, ties to even, for |f| < 2^22: as rintf, but a loop of it is vectors. */
-static inline int32_t kvf_nearest(float f)
-{
-    kvf_bits v = {.f = f + 0x1.8p23f};
-    return (int32_t)(v.u - 0x4b400000);
-}
-
-/* The scale of integers in [-127, 127] for numbers whose largest magnitude has these bits. Nonsense
- * in gives NaN out; what is too small for a quotient is zero. Integers are nearest(x * inverse). */
-static inline float kvf_q8_scale(uint32_t largest, float *inverse)
-{
-    kvf_bits max = {.u = largest};
-    bool finite = largest < 0x7f800000, tiny = max.f < 0x1p-100f;
-    float quotient = 127.0f / max.f, scale = max.f / 127.0f;
-    *inverse = (finite & !tiny) ? quotient : 0.0f;
-    return finite ? tiny ? 0.0f : scale : __builtin_nanf("");
-}
-
 /* The offset of a group whose integers have this sum; the negative sum itself where zero points
  * are to be multiplied with it. Sums of what was NaN are anything: they wrap, and are not used. */
 static inline int32_t kvf_q_offset(const kvf_packed *w, int32_t sum)

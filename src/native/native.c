@@ -6,40 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- precision ------------------------------------------------------------------------------- */
-
-static const char *const precision_names[KVF_PRECISIONS] = {"f32", "bf16", "q8", "q4"};
-
-/* What the file itself stores: 16-bit floats of IEEE are widened, since no kernel multiplies
- * them. */
-static kvf_precision own_precision(const kvf_matrix *w)
-{
-    if (w->block && w->bits == 4) return KVF_W_Q4;
-    return w->type == KVF_BF16 ? KVF_W_BF16 : KVF_W_F32;
-}
-
-static kvf_status read_precision(int *out, const char *name, kvf_error *err)
-{
-    *out = -1; /* the file's own, tensor by tensor */
-    if (!name) return KVF_OK;
-    for (int i = 0; i < KVF_PRECISIONS; i++)
-        if (!strcmp(name, precision_names[i])) *out = i;
-    if (*out >= 0) return KVF_OK;
-    return kvf_fail(err, KVF_ERR_ARG,
-                    "precision is \"%s\", but the native engine has f32, bf16, q8 and q4", name);
-}
-
-static kvf_status read_cache_type(bool *bf16, const struct kvf_model *model, kvf_error *err)
-{
-    const char *name = model->options.kv;
-    *bf16 = model->contract.kv_type == KVF_BF16;
-    if (!name) return KVF_OK;
-    *bf16 = !strcmp(name, "bf16");
-    if (*bf16 || !strcmp(name, "f32")) return KVF_OK;
-    return kvf_fail(err, KVF_ERR_ARG,
-                    "kv is \"%s\", but the native engine's cache has f32 and bf16", name);
-}
-
 /* ---- a model made ready ---------------------------------------------------------------------- */
 
 /* One packed tensor to be: its parts, and where it goes. */
@@ -68,9 +34,9 @@ static void pack_job(void *arg, const kvf_member *me)
 static kvf_status add_task(packing *p, pack_task *tasks, pack_task task, int precision,
                            native_engine *e, kvf_error *err)
 {
-    task.precision = precision < 0 ? own_precision(&task.parts[0]->w) : (kvf_precision)precision;
+    task.precision = precision < 0 ? kvf_precision_of(&task.parts[0]->w) : (kvf_precision)precision;
     for (task.n = 0; task.n < 3 && task.parts[task.n]; task.n++)
-        if (precision < 0 && own_precision(&task.parts[task.n]->w) != task.precision)
+        if (precision < 0 && kvf_precision_of(&task.parts[task.n]->w) != task.precision)
             task.precision = KVF_W_F32;
     kvf_status status = kvf_pack_begin(task.out, task.parts, task.n, task.precision, err);
     if (status) return status;
@@ -201,8 +167,12 @@ static kvf_status native_load(void **engine, struct kvf_model *model, kvf_error 
     int precision;
     bool bf16_cache;
     kvf_status status = kvf_cpu_pick(&cpu, model->options.cpu, err);
-    if (!status) status = read_precision(&precision, model->options.precision, err);
-    if (!status) status = read_cache_type(&bf16_cache, model, err);
+    if (!status)
+        status =
+            kvf_precision_read(&precision, model->options.precision, "native", KVF_PRECISIONS, err);
+    if (!status)
+        status = kvf_cache_type_read(&bf16_cache, model->options.kv, model->contract.kv_type,
+                                     "native", err);
     if (status) return status;
 
     native_engine *e = kvf_array(1, sizeof *e);
@@ -230,7 +200,7 @@ static kvf_status native_load(void **engine, struct kvf_model *model, kvf_error 
     e->prepared_stride = prepared_stride(e);
     kvf_model_info *info = &model->info;
     info->weight_bytes = e->weight_bytes;
-    info->precision = precision_names[precision < 0 ? e->precision : (kvf_precision)precision];
+    info->precision = kvf_precision_names[precision < 0 ? e->precision : (kvf_precision)precision];
     info->kv_type = bf16_cache ? "bfloat16" : "float32";
     info->bytes_per_token = (uint64_t)plan->layers * 2 * e->kv_dim * native_element(e);
     info->cpu = kvf_cpu_name(cpu);

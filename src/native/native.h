@@ -10,6 +10,7 @@
 #include "native/pool.h"
 #include "native/vector.h"
 #include "plan.h"
+#include "tiles.h"
 
 #include <stdatomic.h>
 
@@ -38,12 +39,6 @@ typedef struct native_engine {
     uint64_t apart_bytes;   /* of weights that every processor may read for itself */
 } native_engine;
 
-/* Rows of a pass that see the same leading blocks: they read those together. */
-typedef struct native_tile {
-    uint32_t first, n; /* of the active rows */
-    uint32_t blocks;   /* leading blocks of KVF_BLOCK positions that all of them see whole */
-} native_tile;
-
 enum { TILE_ROWS = KVF_ATTEND_ROWS, FEW_ROWS = 4 };
 
 /* Buffers of one member of the team. */
@@ -71,7 +66,7 @@ typedef struct native_state {
     uint8_t *prepared;         /* of all rows, for the widest product */
     float *cos, *sin;          /* [depth][pairs] of rotaries that are given as frequencies */
     uint32_t *all, *wanted;    /* [rows] indices: all of them, and those with outputs */
-    native_tile *tiles;        /* [rows] */
+    kvf_tile *tiles;           /* [rows] */
     native_own *own;           /* [threads] */
     struct native_part *parts; /* [threads] of a pass that members do apart */
     uint32_t n_parts;
@@ -95,10 +90,6 @@ kvf_status kvf_native_forward(void *state, const kvf_pass *pass, const kvf_pass_
 
 /* ---- attend.c -------------------------------------------------------------------------------- */
 
-/* Group active rows of a pass into tiles of up to `most` rows; returns their number. */
-uint32_t kvf_native_tiles(native_tile *tiles, const kvf_pass *pass, const uint32_t *active,
-                          uint32_t n, uint32_t most);
-
 /* Neighbouring bundles of heads of K and V, with the query heads that share them. */
 typedef struct native_bundle_range {
     uint32_t first, n;
@@ -107,7 +98,7 @@ typedef struct native_bundle_range {
 /* Attention of one tile by one member of the team: reads q of the rows from s->qkv (turned), K and V from the cache, and
  * writes s->a. */
 void kvf_native_attend(const native_state *s, const kvf_pass *pass, const uint32_t *active,
-                       const native_tile *tile, uint32_t layer, native_bundle_range bundles,
+                       const kvf_tile *tile, uint32_t layer, native_bundle_range bundles,
                        const native_own *own);
 
 /* Bytes of an element of K and V. */

@@ -7,6 +7,9 @@ static const kvf_engine_ops *const built_in[] = {
 #ifdef KVF_WITH_NATIVE
     &kvf_engine_native, /* first is the default: it needs nothing but a CPU */
 #endif
+#ifdef KVF_WITH_CUDA
+    &kvf_engine_cuda,
+#endif
 #ifdef KVF_WITH_ORT
     &kvf_engine_ort,
 #endif

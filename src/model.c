@@ -319,6 +319,11 @@ static void complete_contract(kvf_contract *c, const kvf_plan *plan)
     if (!c->kv_type) c->kv_type = KVF_F32;
 }
 
+static bool wants_cuda(const kvf_model *m)
+{
+    return m->options.engine && !strcmp(m->options.engine, "cuda");
+}
+
 static kvf_status describe(kvf_model *m, kvf_error *err)
 {
     kvf_model_info *info = &m->info;
@@ -350,7 +355,7 @@ static kvf_status describe(kvf_model *m, kvf_error *err)
     info->engine = "none";
     info->engine_version = kvf_version();
     info->why = m->why;
-    info->device = m->options.device ? m->options.device : "cpu";
+    info->device = m->options.device ? m->options.device : wants_cuda(m) ? "cuda:0" : "cpu";
     info->cpu = "";
     info->tokenizer = tokenizer ? tokenizer : "";
     info->threads = m->options.threads ? m->options.threads : usable_processors();
@@ -375,9 +380,12 @@ static const char *without_path(const kvf_model *m, const char *msg)
 
 static kvf_status accepts(const kvf_model *m, const kvf_engine_ops *ops, kvf_error *err)
 {
-    if (!strcmp(ops->name, "native") && strcmp(m->info.device, "cpu"))
+    bool cpu = !strcmp(m->info.device, "cpu");
+    if (!strcmp(ops->name, "native") && !cpu)
         return kvf_fail(err, KVF_ERR_ENGINE, "the native engine runs on the cpu, not on %s",
                         m->info.device);
+    if (!strcmp(ops->name, "cuda") && cpu)
+        return kvf_fail(err, KVF_ERR_ENGINE, "the cuda engine runs on cuda:N, not on the cpu");
     return ops->accepts(m, err);
 }
 

@@ -180,6 +180,12 @@ typedef struct test_model {
 kvf_model *test_model_create(const test_shape *shape, uint64_t seed,
                              const kvf_model_options *options, kvf_error *err)
 {
+    return test_model_create_for(&kvf_engine_native, shape, seed, options, err);
+}
+
+kvf_model *test_model_create_for(const kvf_engine_ops *engine, const test_shape *shape,
+                                 uint64_t seed, const kvf_model_options *options, kvf_error *err)
+{
     test_model *t = calloc(1, sizeof *t);
     if (!t) abort();
     kvf_rng_seed(&t->maker.rng, seed);
@@ -194,14 +200,14 @@ kvf_model *test_model_create(const test_shape *shape, uint64_t seed,
                                .hidden = shape->hidden,
                                .vocab = shape->vocab,
                                .context = shape->context,
-                               .engine = "native",
+                               .engine = engine->name,
                                .device = "cpu",
                                .caches = true,
                                .threads = m->options.threads ? m->options.threads : 1};
     for (int h = 0; h < KVF_HEADS; h++) m->info.width[h] = m->plan->head[h].width;
-    m->ops = &kvf_engine_native;
+    m->ops = engine;
     m->branches = true;
-    if (m->ops->load(&m->engine, m, err)) {
+    if (m->ops->accepts(m, err) || m->ops->load(&m->engine, m, err)) {
         test_model_free(m);
         return NULL;
     }
@@ -212,7 +218,7 @@ void test_model_free(kvf_model *model)
 {
     if (!model) return;
     test_model *t = (test_model *)model;
-    kvf_engine_native.unload(model->engine);
+    model->ops->unload(model->engine);
     for (size_t i = 0; i < t->maker.n; i++) free(t->maker.blocks[i]);
     free(t->maker.blocks);
     free(model->plan->layer);

@@ -30,5 +30,8 @@ test_shape test_llama(uint32_t layers, uint32_t heads, uint32_t kv_heads, uint32
  * a message in err if that fails. Equal seeds and shapes give equal weights. */
 kvf_model *test_model_create(const test_shape *shape, uint64_t seed,
                              const kvf_model_options *options, kvf_error *err);
+/* The same for another engine. */
+kvf_model *test_model_create_for(const kvf_engine_ops *engine, const test_shape *shape,
+                                 uint64_t seed, const kvf_model_options *options, kvf_error *err);
 void test_model_free(kvf_model *model);
 #endif

@@ -42,7 +42,7 @@ typedef struct bench_options {
 /* One case done by one variant. Seconds are medians over samples. */
 typedef struct bench_row {
     char suite[16], test[40]; /* test as llama-bench writes it: "pp512", "tg128 @ d512" */
-    char engine[16], version[24], precision[8], device[16];
+    char engine[16], version[24], precision[8], device[16], device_name[64];
     bench_mode mode;
     uint32_t threads, batch, prompt, generated, depth;
     double ttft_s; /* the prompt's call, up to its last row's logits; 0 if there is no prompt */
@@ -51,14 +51,17 @@ typedef struct bench_row {
     double total_s;      /* of all calls after the prefix */
     double tokens_per_s; /* new tokens of all sequences over total_s */
     double speedup;      /* total of the first engine without cache over this one's; 0: not known */
-    double limit_share;  /* what reading weights and cache and multiplying would take at this
-                            machine's best, over what it took; 0: not known */
-    double fork_s;       /* fork mode: of one fork of the prefix, without its first token */
+    double read_bandwidth, peak_operations; /* of the engine's machine, per second, probed; 0: not
+                                               known */
+    double limit_share; /* what reading weights and cache and multiplying would take at these, over
+                            what it took; 0: not known */
+    double fork_s;      /* fork mode: of one fork of the prefix, without its first token */
     uint64_t cache_bytes;   /* taken */
     uint64_t formula_bytes; /* 2 * layers * batch * KV heads * length * head_dim * element */
     uint64_t peak_bytes;    /* resident size of the process, at most, up to this row */
     /* bytes; the graph's are computed, not measured */
     double copied_per_token, graph_copied_per_token;
+    double sent_per_token, received_per_token; /* to and from a device */
     uint64_t moved_buffers;
     double difference; /* largest of a logit against the first variant of the case; -1: it is the
                           first */
@@ -77,8 +80,6 @@ typedef struct bench_result {
     /* of the model, from whichever engine knows them; 0: none does, or there is no end of context */
     uint32_t layers, heads, kv_heads, head_dim, hidden, vocab, context;
     uint64_t parameters, bytes_per_token;
-    double bandwidth,
-        peak; /* bytes and operations per second of this machine, probed; 0: not known */
 } bench_result;
 
 /* Run everything. After a failure the result holds what was measured before; free it always.

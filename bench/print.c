@@ -20,12 +20,13 @@ static json_t *numbers(const double *x, size_t n)
 
 static json_t *row_json(const bench_row *r)
 {
-    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "suite",
-                          r->suite, "test", r->test, "engine", r->engine, "engine_version",
-                          r->version, "precision", r->precision, "device", r->device, "mode",
-                          bench_mode_name(r->mode), "threads", (json_int_t)r->threads, "batch",
-                          (json_int_t)r->batch, "prompt", (json_int_t)r->prompt, "generated",
-                          (json_int_t)r->generated, "depth", (json_int_t)r->depth);
+    json_t *o =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "suite",
+                  r->suite, "test", r->test, "engine", r->engine, "engine_version", r->version,
+                  "precision", r->precision, "device", r->device, "device_name", r->device_name,
+                  "mode", bench_mode_name(r->mode), "threads", (json_int_t)r->threads, "batch",
+                  (json_int_t)r->batch, "prompt", (json_int_t)r->prompt, "generated",
+                  (json_int_t)r->generated, "depth", (json_int_t)r->depth);
     const struct {
         const char *name;
         double value;
@@ -37,10 +38,14 @@ static json_t *row_json(const bench_row *r)
                  {"total_s", r->total_s, true},
                  {"tokens_per_s", r->tokens_per_s, true},
                  {"speedup", r->speedup, r->speedup > 0},
+                 {"read_bandwidth", r->read_bandwidth, r->read_bandwidth > 0},
+                 {"peak_operations", r->peak_operations, r->peak_operations > 0},
                  {"limit_share", r->limit_share, r->limit_share > 0},
                  {"fork_s", r->fork_s, r->mode == BENCH_FORK},
                  {"copied_bytes_per_token", r->copied_per_token, true},
                  {"graph_copied_bytes_per_token_computed", r->graph_copied_per_token, true},
+                 {"sent_bytes_per_token", r->sent_per_token, true},
+                 {"received_bytes_per_token", r->received_per_token, true},
                  {"largest_difference", r->difference, r->difference >= 0},
                  {"scatter", r->scatter, true}};
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
@@ -74,11 +79,9 @@ static json_t *head_json(const bench_result *r)
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
         if (figures[i].value)
             json_object_set_new(model, figures[i].name, json_integer((json_int_t)figures[i].value));
-    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:b}", "date", r->machine.date,
-                     "cpu_model", r->machine.cpu_model, "cpu", r->cpu, "model", model, "load",
-                     number(r->machine.load), "read_bandwidth",
-                     r->bandwidth > 0 ? number(r->bandwidth) : json_null(), "peak_operations",
-                     r->peak > 0 ? number(r->peak) : json_null(), "interrupted", r->interrupted);
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:b}", "date", r->machine.date, "cpu_model",
+                     r->machine.cpu_model, "cpu", r->cpu, "model", model, "load",
+                     number(r->machine.load), "interrupted", r->interrupted);
 }
 
 /* ---- people ---------------------------------------------------------------------------------- */
@@ -104,6 +107,8 @@ typedef enum column {
     TAKEN,
     COPIED,
     GRAPH,
+    SENT,
+    RECEIVED,
     MOVED,
     RSS,
     COLUMNS
@@ -130,6 +135,8 @@ static const table_column columns[COLUMNS] = {
     [TAKEN] = {"taken", false},
     [COPIED] = {"copied/token", false},
     [GRAPH] = {"by graph*", false},
+    [SENT] = {"sent/token", false},
+    [RECEIVED] = {"received/token", false},
     [MOVED] = {"moved", false},
     [RSS] = {"peak MB", false},
 };
@@ -165,6 +172,8 @@ static void fill_memory(char (*cell)[TABLE_TEXT], const bench_row *r)
     put(cell[TAKEN], cached, "%.0f", (double)r->cache_bytes);
     put(cell[COPIED], cached, "%.0f", r->copied_per_token);
     put(cell[GRAPH], cached, "%.0f", r->graph_copied_per_token);
+    put(cell[SENT], strcmp(r->device, "cpu"), "%.0f", r->sent_per_token);
+    put(cell[RECEIVED], strcmp(r->device, "cpu"), "%.0f", r->received_per_token);
     put(cell[MOVED], cached, "%.0f", (double)r->moved_buffers);
     put(cell[RSS], true, "%.0f", (double)r->peak_bytes / 1e6);
 }

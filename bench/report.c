@@ -285,10 +285,36 @@ static void put_engines(kvf_output *out, const bench_result *result)
         const bench_row *r = &result->rows[i];
         bool told = false;
         for (size_t j = 0; j < i; j++) told |= !strcmp(result->rows[j].engine, r->engine);
-        if (!told)
-            kvf_output_print(out, "%s%s %s on %s", i ? "; " : "", r->engine, r->version, r->device);
+        if (told) continue;
+        kvf_output_print(out, "%s%s %s on %s", i ? "; " : "", r->engine, r->version, r->device);
+        if (*r->device_name) {
+            kvf_output_print(out, ", ");
+            page_text(out, r->device_name);
+        }
     }
     kvf_output_print(out, "</dd>\n");
+}
+
+/* What each engine's machine could do, each once. */
+static void put_limits(kvf_output *out, const bench_result *result)
+{
+    bool any = false;
+    for (size_t i = 0; i < result->n_rows; i++) {
+        const bench_row *r = &result->rows[i];
+        bool told = r->read_bandwidth <= 0;
+        for (size_t j = 0; j < i && !told; j++)
+            told = result->rows[j].read_bandwidth == r->read_bandwidth &&
+                   result->rows[j].peak_operations == r->peak_operations;
+        if (told) continue;
+        kvf_output_print(out, "%s%s %s on %s", any ? "; " : "<dt>Limits</dt><dd>", r->engine,
+                         r->precision, r->device);
+        if (!strcmp(r->device, "cpu")) kvf_output_print(out, " with %u threads", r->threads);
+        kvf_output_print(out,
+                         " reads its weights at %.0f GB/s and multiplies at %.0f Gop/s at most",
+                         r->read_bandwidth / 1e9, r->peak_operations / 1e9);
+        any = true;
+    }
+    if (any) kvf_output_print(out, "</dd>\n");
 }
 
 static void put_head(kvf_output *out, const bench_result *r)
@@ -306,10 +332,7 @@ static void put_head(kvf_output *out, const bench_result *r)
     snprintf(text, sizeof text, "%s%s%s", r->machine.cpu_model, *r->cpu ? ", kernels " : "",
              r->cpu);
     page_fact(out, "Processor", text);
-    snprintf(text, sizeof text,
-             "reads these weights at %.0f GB/s and multiplies at %.0f Gop/s at most",
-             r->bandwidth / 1e9, r->peak / 1e9);
-    if (r->bandwidth > 0) page_fact(out, "Its limit", text);
+    put_limits(out, r);
     put_engines(out, r);
     snprintf(text, sizeof text, "%u", same_threads(r));
     page_fact(out, "Threads", same_threads(r) ? text : "as the rows say");

@@ -2,7 +2,7 @@
 #include "bench.h"
 
 #include "base.h"
-#include "native/probe.h"
+#include "model.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ const char *bench_mode_name(bench_mode mode)
 typedef struct bench_engine {
     kvf_model *model;
     const kvf_model_info *info;
-    double bandwidth, peak;
+    kvf_peak peak;
 } bench_engine;
 
 typedef struct variant {
@@ -186,18 +186,21 @@ static double least_time(const bench_engine *e, const bench_case *c, bench_mode 
                          uint32_t length)
 {
     const kvf_model_info *i = e->info;
-    double weights = (double)i->weight_bytes * 8 / bits_of(i->precision),
+    double weights = (double)e->peak.weights * 8 / bits_of(i->precision),
            vocabulary = (double)i->vocab * i->hidden;
     double cached = mode == BENCH_FORK ? c->depth + (double)c->batch * (length - c->depth)
                                        : (double)c->batch * length;
-    double read = ((double)i->weight_bytes + cached * (double)i->bytes_per_token) / e->bandwidth;
-    double work = 2 * ((weights - vocabulary) * rows * c->batch + vocabulary * c->batch) / e->peak;
+    double read = (double)e->peak.weights + cached * (double)i->bytes_per_token;
+    double work = 2 * ((weights - vocabulary) * rows * c->batch + vocabulary * c->batch);
+    read /= e->peak.bandwidth;
+    work /= e->peak.operations;
     return read > work ? read : work;
 }
 
 static double limit_share(const bench_engine *e, const bench_row *r, const bench_case *c)
 {
-    if (e->bandwidth <= 0 || e->peak <= 0 || r->mode == BENCH_NOCACHE || r->total_s <= 0) return 0;
+    if (e->peak.bandwidth <= 0 || e->peak.operations <= 0) return 0;
+    if (r->mode == BENCH_NOCACHE || r->total_s <= 0) return 0;
     double least = c->prompt ? least_time(e, c, r->mode, c->prompt, c->depth + c->prompt) : 0;
     for (uint32_t i = 0; i < c->generate; i++)
         least += least_time(e, c, r->mode, 1, c->depth + c->prompt + i + 1);
@@ -218,6 +221,8 @@ static bench_row *new_row(bench *b, const variant *v, const bench_case *c, kvf_e
                      .prompt = c->prompt,
                      .generated = c->generate,
                      .depth = c->depth,
+                     .read_bandwidth = v->engine->peak.bandwidth,
+                     .peak_operations = v->engine->peak.operations,
                      .difference = -1};
     memcpy(r->suite, c->suite, sizeof r->suite);
     memcpy(r->test, c->test, sizeof r->test);
@@ -225,6 +230,7 @@ static bench_row *new_row(bench *b, const variant *v, const bench_case *c, kvf_e
     snprintf(r->version, sizeof r->version, "%s", i->engine_version);
     snprintf(r->precision, sizeof r->precision, "%s", i->precision);
     snprintf(r->device, sizeof r->device, "%s", i->device);
+    snprintf(r->device_name, sizeof r->device_name, "%s", i->device_name);
     r->formula_bytes =
         (uint64_t)c->batch * (c->depth + c->prompt + c->generate) * i->bytes_per_token;
     r->samples = kvf_array(b->o->repetitions, sizeof *r->samples);
@@ -285,6 +291,8 @@ static void note_run(bench *b, bench_row *r, const measured *m, double *ttft)
     r->cache_bytes = m->stats.cache_bytes;
     r->copied_per_token = (double)m->stats.copied_bytes / (double)tokens;
     r->graph_copied_per_token = (double)m->stats.graph_copied_bytes / (double)tokens;
+    r->sent_per_token = (double)m->stats.sent_bytes / (double)tokens;
+    r->received_per_token = (double)m->stats.received_bytes / (double)tokens;
     r->moved_buffers += m->stats.moved_buffers;
 }
 
@@ -420,53 +428,46 @@ static kvf_status describe(bench_result *r, const bench *b, kvf_error *err)
 
 /* ---- engines --------------------------------------------------------------------------------- */
 
-static void probe(bench_engine *e, bench_result *result)
-{
-    const kvf_model_info *i = e->info;
-    static const char *const names[KVF_PRECISIONS] = {"f32", "bf16", "q8", "q4"};
-    kvf_cpu cpu;
-    if (strcmp(i->engine, "native") || kvf_cpu_pick(&cpu, i->cpu, NULL)) return;
-    for (int p = 0; p < KVF_PRECISIONS; p++)
-        if (!strcmp(names[p], i->precision))
-            e->peak = kvf_probe_peak(cpu, (kvf_precision)p, i->threads);
-    e->bandwidth = kvf_probe_read_bandwidth(cpu, (size_t)i->weight_bytes, i->threads);
-    result->bandwidth = e->bandwidth;
-    result->peak = e->peak;
-    snprintf(result->cpu, sizeof result->cpu, "%s", i->cpu);
-}
-
+/* Options that are for another engine are left out: device is cuda's, all but threads its and
+ * native's. */
 static kvf_status open_engine(bench *b, const char *name, uint32_t threads, kvf_error *err)
 {
     kvf_model_options options = b->o->model;
     bench_engine *e = &b->engines[b->n_engines];
+    bool native = !strcmp(name, "native"), cuda = !strcmp(name, "cuda");
     options.engine = name;
     options.threads = threads;
-    if (strcmp(name, "native"))
-        options.precision = options.kv = options.cpu = NULL; /* native's alone */
+    if (!native) options.cpu = NULL;
+    if (!native && !cuda) options.precision = options.kv = NULL;
+    if (!cuda) options.device = NULL;
     kvf_status status = kvf_model_open(&e->model, b->o->path, &options, err);
     if (status) return status;
     e->info = kvf_model_get_info(e->model);
     b->n_engines++;
-    probe(e, b->result);
+    if (e->model->ops->peak) e->peak = e->model->ops->peak(e->model);
+    if (*e->info->cpu) snprintf(b->result->cpu, sizeof b->result->cpu, "%s", e->info->cpu);
     return KVF_OK;
 }
 
 /* Those named; else those that can run the model, of which one must. */
 static kvf_status open_engines(bench *b, kvf_error *err)
 {
-    static const char *const known[] = {"ort", "native"};
+    static const char *const known[] = {"ort", "native", "cuda"};
     const bench_options *o = b->o;
+    bool device = o->model.device && strcmp(o->model.device, "cpu");
     kvf_status status = KVF_OK, last = KVF_OK;
-    size_t names = o->n_engines ? o->n_engines : 2, per_name = o->threads.n ? o->threads.n : 1;
-    for (size_t i = 0; !status && i < names; i++)
-        for (size_t t = 0; !status && t < per_name; t++) {
-            status = open_engine(b, o->n_engines ? o->engines[i] : known[i],
-                                 o->threads.n ? o->threads.value[t] : 0, err);
-            if (!status || o->n_engines) continue;
+    size_t names = o->n_engines ? o->n_engines : device ? 3 : 2;
+    for (size_t i = 0; !status && i < names; i++) {
+        const char *name = o->n_engines ? o->engines[i] : known[i];
+        size_t times = o->threads.n && strcmp(name, "cuda") ? o->threads.n : 1;
+        for (size_t t = 0; !status && t < times; t++) {
+            status = open_engine(b, name, o->threads.n ? o->threads.value[t] : 0, err);
+            if (!status || o->n_engines || (device && i == 2)) continue;
             last = status;
             status = KVF_OK;
             break;
         }
+    }
     return b->n_engines ? status : last ? last : status;
 }
 

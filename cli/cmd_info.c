@@ -47,7 +47,7 @@ static json_t *info_json(const kvf_model *model, const char *const *hashes)
         if (i->width[h]) json_object_set_new(widths, heads[h], json_integer(i->width[h]));
     return json_pack("{s:o, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:s, "
                      "s:s, s:s, s:b, s:s, s:i, s:s, "
-                     "s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o}",
+                     "s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o}",
                      "files", files, "exporter", i->exporter, "opsets", opsets, "layers",
                      (json_int_t)i->layers, "heads", (json_int_t)i->heads, "kv_heads",
                      (json_int_t)i->kv_heads, "head_dim", (json_int_t)i->head_dim, "hidden",
@@ -57,9 +57,10 @@ static json_t *info_json(const kvf_model *model, const char *const *hashes)
                      "bytes_per_token", (json_int_t)i->bytes_per_token, "kv_type", i->kv_type,
                      "logits_type", i->logits_type, "layout", i->layout, "caches", i->caches,
                      "tokenizer", i->tokenizer, "eos", i->eos, "engine", i->engine,
-                     "engine_version", i->engine_version, "why", i->why, "device", i->device, "cpu",
-                     i->cpu, "precision", i->precision, "weight_bytes", (json_int_t)i->weight_bytes,
-                     "inputs", inputs, "outputs", outputs, "operators", operators);
+                     "engine_version", i->engine_version, "why", i->why, "device", i->device,
+                     "device_name", i->device_name, "cpu", i->cpu, "precision", i->precision,
+                     "weight_bytes", (json_int_t)i->weight_bytes, "inputs", inputs, "outputs",
+                     outputs, "operators", operators);
 }
 
 static void print_port(const char *kind, const kvf_port *p)
@@ -115,8 +116,8 @@ static void print_info(const kvf_model *model, const char *const *hashes)
     if (i->eos >= 0) printf("%-12s %d\n", "eos", i->eos);
     printf("%-12s %s\n", "engine", i->why);
     if (*i->precision)
-        printf("%-12s weights %s, %s%s%s\n", "precision", i->precision, i->device,
-               *i->cpu ? ", kernels " : "", i->cpu);
+        printf("%-12s weights %s, %s%s%s%s%s\n", "precision", i->precision, i->device,
+               *i->device_name ? ": " : "", i->device_name, *i->cpu ? ", kernels " : "", i->cpu);
     if (i->weight_bytes) print_size("weights", i->weight_bytes);
     printf("\ninputs and outputs\n");
     for (uint32_t n = 0; n < i->n_inputs; n++) print_port("input", kvf_model_input(model, n));

@@ -15,15 +15,17 @@ void cmd_add_model(cmd_options *o, kvf_model_options *m)
     o->model = m;
     const cmd_option list[] = {
         {"engine", 'e', CMD_TEXT, &m->engine, "NAME",
-         "native, ort, or auto: native if the graph lifts into\na plan, else ort (default auto)"},
-        {"device", 0, CMD_TEXT, &m->device, "NAME", "cpu or cuda:N (default cpu)"},
+         "native, ort, cuda, or auto: native if the graph lifts\n"
+         "into a plan, else ort (default auto)"},
+        {"device", 0, CMD_TEXT, &m->device, "NAME",
+         "cpu or cuda:N (default: the engine's; auto takes cuda\nfor cuda:N)"},
         {"threads", 't', CMD_COUNT, &m->threads, "N",
          "threads of a forward pass (default: all processors)"},
         {"pin", 0, CMD_FLAG, &m->pin, NULL, "keep threads of native on processors of their own"},
         {"precision", 0, CMD_TEXT, &m->precision, "P",
-         "weights of native: f32, bf16, q8, q4 (default: the file's)"},
+         "weights of native: f32, bf16, q8, q4; of cuda the\nfirst three (default: the file's)"},
         {"kv", 0, CMD_TEXT, &m->kv, "TYPE",
-         "cache rows of native: f32, bf16 (default: the file's)"},
+         "cache rows of native and cuda: f32, bf16 (default: the\nfile's)"},
         {"cpu", 0, CMD_TEXT, &m->cpu, "LEVEL",
          "kernels of native: c, avx2, avx512, avx512v, avx512x\n"
          "(default: the best here)"},

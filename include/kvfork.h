@@ -78,8 +78,9 @@ typedef struct kvf_model_options {
     uint32_t threads;        /* per forward pass; default: the processors this process may use */
     const char *engine;      /* "native", "ort", "cuda"; "none" reads the file only; default "auto":
                                 native if the graph lifts into a plan, else ort */
-    const char *device;      /* "cpu" (default) or "cuda:N" */
-    const char *precision;   /* of weights: "f32", "bf16", "q8", "q4"; default: the file's own */
+    const char *device;      /* "cpu" (default), or "cuda:N" (default of cuda: N = 0) */
+    const char *precision;   /* of weights: "f32", "bf16", "q8", "q4" (native only); default: the
+                                file's own, which cuda rounds up to one that it has */
     const char *kv;          /* of cache rows: "f32", "bf16"; default: the file's own */
     const char *cpu;         /* native kernels: "c", "avx2", "avx512", "avx512v" (VNNI), "avx512x"
                                 (VNNI and BF16); default: the best here */
@@ -133,6 +134,7 @@ typedef struct kvf_model_info {
     const char *engine_version; /* of the library behind it, or this one's */
     const char *why;            /* why this engine, in one sentence */
     const char *device;         /* "cpu", "cuda:0" */
+    const char *device_name;    /* of cuda:N, as its driver says; "" for the cpu */
     const char *cpu;            /* kernels in use, "" if the engine has none of ours */
     const char *exporter;       /* producer name and version as the file says */
     const char *tokenizer;      /* metadata kvfork.tokenizer, or "" */

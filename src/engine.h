@@ -53,6 +53,13 @@ typedef struct kvf_engine_stats {
     uint64_t sent_bytes, received_bytes; /* over the bus of a device */
 } kvf_engine_stats;
 
+/* What a machine could do at most, per second; 0: not known. */
+typedef struct kvf_peak {
+    double bandwidth;  /* bytes read */
+    double operations; /* of kernels if nothing had to be read; a multiply-add is two */
+    uint64_t weights;  /* bytes of weights that a pass reads, however few its rows are */
+} kvf_peak;
+
 struct kvf_model;
 typedef struct kvf_engine_ops {
     const char *name; /* as in --engine NAME */
@@ -77,6 +84,10 @@ typedef struct kvf_engine_ops {
     kvf_status (*forward)(void *state, const kvf_pass *pass, const kvf_pass_outputs *out,
                           kvf_error *err);
     void (*stats)(const void *state, kvf_engine_stats *stats);
+
+    /* Measure what there is for a model of that size and precision, for less than a second. NULL if
+     * the engine cannot tell. */
+    kvf_peak (*peak)(const struct kvf_model *model);
 } kvf_engine_ops;
 
 extern const kvf_engine_ops kvf_engine_native, kvf_engine_ort, kvf_engine_cuda;

@@ -356,7 +356,7 @@ static kvf_status describe(kvf_model *m, kvf_error *err)
     info->engine_version = kvf_version();
     info->why = m->why;
     info->device = m->options.device ? m->options.device : wants_cuda(m) ? "cuda:0" : "cpu";
-    info->cpu = "";
+    info->cpu = info->device_name = "";
     info->tokenizer = tokenizer ? tokenizer : "";
     info->threads = m->options.threads ? m->options.threads : usable_processors();
     info->caches =

@@ -83,6 +83,15 @@ bool expected_take_exact(expected *e, const char *folder)
     return read_logits(e, folder, "logits.f32");
 }
 
+bool expected_lifts(const expected *e)
+{
+    static const char *const not [] = {"alibi",  "softcap", "window",        "window-wide",
+                                       "merged", "nan",     "last-row-only", "no-past-last-row"};
+    for (size_t i = 0; i < sizeof not / sizeof *not ; i++)
+        if (!strcmp(e->name, not [i])) return false;
+    return true;
+}
+
 void expected_run(const expected *e, kvf_tree *tree, uint32_t chunk, float *logits)
 {
     enum { MOST = 64 };

@@ -22,6 +22,9 @@ void expected_free(expected *e);
 /* Take logits.f32 instead: what the stored weights give in f32, whatever the file's own arithmetic
  * is. */
 bool expected_take_exact(expected *e, const char *folder);
+/* Whether a plan can say it, and it gives numbers: not so for some of tests/data/made, for reasons
+ * that test_lift.c has. */
+bool expected_lifts(const expected *e);
 /* Run the trunk and both branches in calls of at most chunk tokens, a branch beginning a call; chunk
  * 0: all in one call. logits [n][vocab]. Fails the test if a call fails. */
 void expected_run(const expected *e, kvf_tree *tree, uint32_t chunk, float *logits);

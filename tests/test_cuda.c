@@ -3,6 +3,7 @@
  *
  * Built twice: with a stand-in for the device, which runs the kernels thread by thread on the host in
  * any order, counts what is copied and fails as told; and, as test cuda_device, for a device. */
+#include "support_expected.h"
 #include "support_forest.h"
 #include "support_plan.h"
 #include "support_walk.h"
@@ -168,6 +169,75 @@ static void near_native(void **unused)
                 test_model_free(device);
                 test_model_free(host);
             }
+}
+
+static const struct {
+    const char *precision, *kv;
+    double most;
+} held[] = {{"f32", "f32", 5e-4}, {"bf16", "bf16", 0.8}, {"q8", "bf16", 3}};
+enum { HELD = sizeof held / sizeof *held };
+
+/* How far one decoder is from its record: in one call and in pieces. */
+static double off_the_record(const expected *e, size_t row)
+{
+    kvf_model_options o = {.struct_size = sizeof o,
+                           .engine = "cuda",
+                           .threads = 1,
+                           .precision = held[row].precision,
+                           .kv = held[row].kv};
+    size_t n = (size_t)e->n * e->vocab;
+    float *got = calloc(n, sizeof *got);
+    double worst = 0, most = held[row].most;
+    kvf_model *m;
+    kvf_error err;
+    assert_non_null(got);
+    if (!strcmp(e->name, "fp16")) most += 5e-3; /* its scale of scores has 11 bits */
+    if (kvf_model_open(&m, e->model, &o, &err)) fail_msg("%s: %s", e->name, err.msg);
+    for (uint32_t chunk = 0; chunk < 8; chunk += 7) {
+        kvf_tree *tree = forest_tree(m, 64, false);
+        expected_run(e, tree, chunk, got);
+        kvf_tree_destroy(tree);
+        double off = largest_difference(got, e->logits, n);
+        if (!(off <= most))
+            fail_msg("%s, weights %s, cache %s, calls of %u: off by %g", e->name,
+                     held[row].precision, held[row].kv, chunk, off);
+        if (off > worst) worst = off;
+    }
+    kvf_model_close(m);
+    free(got);
+    return worst;
+}
+
+/* Decoders of real exporters and of other conventions, against their recorded logits. */
+static void recorded_decoders(void **unused)
+{
+    (void)unused;
+    static const char *const where[] = {"corpus/valid", "made"};
+    double worst[HELD] = {0};
+    uint32_t models = 0;
+    for (int w = 0; w < 2; w++) {
+        size_t n;
+        char **folders = expected_folders(where[w], &n);
+        for (size_t k = 0; k < n; k++) {
+            expected e;
+            if (!expected_read(&e, folders[k])) fail_msg("cannot read %s", folders[k]);
+            if (expected_lifts(&e)) {
+                assert_true(expected_take_exact(&e, folders[k]));
+                for (size_t r = 0; r < HELD; r++) {
+                    double off = off_the_record(&e, r);
+                    if (off > worst[r]) worst[r] = off;
+                }
+                models++;
+            }
+            expected_free(&e);
+            free(folders[k]);
+        }
+        free(folders);
+    }
+    assert_in_range(models, 14 + 10, 100);
+    for (size_t r = 0; r < HELD; r++)
+        print_message("%u models, weights %s, cache %s: off by %.2g\n", models, held[r].precision,
+                      held[r].kv, worst[r]);
 }
 
 /* ---- transfers ------------------------------------------------------------------------------- */
@@ -353,6 +423,7 @@ int main(void)
         cmocka_unit_test(same_bits),
         cmocka_unit_test(same_bits_deep_down),
         cmocka_unit_test(near_native),
+        cmocka_unit_test(recorded_decoders),
         cmocka_unit_test(only_what_is_new_moves),
 #ifdef KVF_STAND_IN
         cmocka_unit_test(devices_that_will_not_do),

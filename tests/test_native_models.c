@@ -30,17 +30,6 @@ static const struct {
 };
 enum { ROWS = sizeof rows / sizeof *rows, LEVELS = sizeof cpus / sizeof *cpus };
 
-/* Those of tests/data/made that no plan says (test_lift.c has the reasons), or that give no
- * numbers. */
-static bool lifts(const char *name)
-{
-    static const char *const not [] = {"alibi",  "softcap", "window",        "window-wide",
-                                       "merged", "nan",     "last-row-only", "no-past-last-row"};
-    for (size_t i = 0; i < sizeof not / sizeof *not ; i++)
-        if (!strcmp(name, not [i])) return false;
-    return true;
-}
-
 typedef struct worst {
     double recorded, levels;
     uint32_t models;
@@ -91,7 +80,7 @@ static void run_model(const char *folder, worst all[ROWS][LEVELS])
 {
     expected e;
     if (!expected_read(&e, folder)) fail_msg("cannot read %s", folder);
-    if (lifts(e.name)) {
+    if (expected_lifts(&e)) {
         size_t n = (size_t)e.n * e.vocab;
         float *got = calloc(2 * n, sizeof *got), *first = got + n;
         assert_true(got && expected_take_exact(&e, folder));

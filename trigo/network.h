@@ -50,7 +50,7 @@ enum { TRIGO_NETWORK_N_LONGS = 9 };
     "                     base_model.onnx with policy_head.onnx and value_head.onnx\n"             \
     "  --set NAME         decoder, cached or base (default: the first that is complete)\n"         \
     "  --engine NAME      auto, native, ort or cuda (default auto)\n"                              \
-    "  --device NAME      cpu or cuda:N (default cpu)\n"                                           \
+    "  --device NAME      cpu or cuda:N (default: the engine's)\n"                                 \
     "  --precision NAME   of weights: f32, bf16, q8 or q4 (default: the file's)\n"                 \
     "  --cpu NAME         native kernels: c, avx2 or avx512 (default: the best here)\n" threads    \
         cache "  --no-cache         keep nothing between two evaluations\n"

@@ -194,6 +194,7 @@ static void send_all(upload *u)
     u->used = 0;
     e->token_table = send_table(u, &plan->token_embedding, &e->token_bf16);
     e->position_table = send_table(u, &plan->position_embedding, &e->position_bf16);
+    e->table_bytes = u->used;
     uint64_t turns = (uint64_t)plan->rotary.rows * plan->rotary.pairs;
     e->cos = send_floats(u, plan->rotary.cos, turns);
     e->sin = send_floats(u, plan->rotary.sin, turns);
@@ -299,6 +300,7 @@ static void describe(const cuda_engine *e, kvf_model_info *info)
     info->bytes_per_token = (uint64_t)e->plan->layers * 2 * e->plan->kv_heads * e->head_stride *
                             (e->bf16_cache ? 2 : 4);
     info->engine_version = kvf_version();
+    info->device_name = e->device_name;
 }
 
 static kvf_status cuda_load(void **engine, struct kvf_model *model, kvf_error *err)
@@ -323,7 +325,10 @@ static kvf_status cuda_load(void **engine, struct kvf_model *model, kvf_error *e
     set_sizes(e);
     if (!status) status = kvf_pool_create(&u.pool, model->info.threads, false, err);
     if (!status) {
-        cudaError_t code = kvf_cuda_enter(e, &before);
+        struct cudaDeviceProp device;
+        cudaError_t code = cudaGetDeviceProperties(&device, e->device);
+        if (!code) memcpy(e->device_name, device.name, sizeof device.name);
+        if (!code) code = kvf_cuda_enter(e, &before);
         status = code ? kvf_cuda_fail(err, code, "taking the device") : fill(&u, err);
         kvf_cuda_leave(before);
     }
@@ -348,4 +353,5 @@ const kvf_engine_ops kvf_engine_cuda = {
     .bytes = kvf_cuda_state_bytes,
     .forward = kvf_cuda_forward,
     .stats = kvf_cuda_state_stats,
+    .peak = kvf_cuda_peak,
 };

@@ -2,8 +2,8 @@
  * there, and their passes.
  *
  * cuda.c makes a model ready, pack.c lays weights out; state.c takes a tree's memory; pass.c says to
- * the device what a pass is, and forward.c runs it in model order. Kernels are in the .cu files,
- * what they are told in kernels.h. */
+ * the device what a pass is, and forward.c runs it in model order; probe.c measures the device.
+ * Kernels are in the .cu files, what they are told in kernels.h. */
 #ifndef KVF_CUDA_H
 #define KVF_CUDA_H
 
@@ -36,9 +36,10 @@ typedef struct cuda_engine {
     cuda_stage head[KVF_HEADS][KVF_MAX_STAGES];
     const void *token_table, *position_table;
     bool token_bf16, position_bf16;
-    const float *cos, *sin; /* tables of the plan, or NULL */
-    uint8_t *memory;        /* on the device: all of the above */
-    uint64_t weight_bytes;
+    const float *cos, *sin;             /* tables of the plan, or NULL */
+    uint8_t *memory;                    /* on the device: all of the above */
+    uint64_t weight_bytes, table_bytes; /* table_bytes: of embeddings, which are read by row */
+    char device_name[256];
     uint32_t q_dim, kv_dim, head_stride; /* head_stride: elements of a head in the cache */
     uint32_t inner, widest_stage;
     uint32_t parts; /* blocks that share the queries of one head of K and V */
@@ -159,6 +160,10 @@ void kvf_cuda_send_pass(cuda_state *s, const kvf_pass *pass, const kvf_pass_outp
 
 kvf_status kvf_cuda_forward(void *state, const kvf_pass *pass, const kvf_pass_outputs *out,
                             kvf_error *err);
+
+/* ---- probe.c --------------------------------------------------------------------------------- */
+
+kvf_peak kvf_cuda_peak(const struct kvf_model *model);
 
 /* Keep the first error of a pass: the calls behind it do nothing. */
 static inline bool cuda_did(cuda_state *s, const char *doing, cudaError_t code)

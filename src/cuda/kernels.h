@@ -39,7 +39,8 @@ enum {
     KVF_BF16_QUERIES = 64, /* most queries of one block, over a cache in bf16 */
     KVF_F32_QUERIES = 8,   /* and in f32 */
     KVF_MAX_HEAD_DIM = 256,
-    KVF_CUDA_WARPS = 4, /* of blocks that are not products */
+    KVF_CUDA_WARPS = 4,      /* of blocks that are not products */
+    KVF_PROBE_THREADS = 256, /* of blocks that only measure */
 };
 
 /* A row of a pass, as kernels need it. */
@@ -151,6 +152,14 @@ typedef struct cuda_attend {
     float scale;    /* of scores, times log2 e */
 } cuda_attend;
 
+/* What a probe reads, or multiplies. */
+typedef struct cuda_probe {
+    const void *data;
+    uint64_t pieces; /* of 16 bytes */
+    uint32_t steps;  /* times that all is read, or multiplied */
+    uint32_t *sink;  /* where a result goes that hardly ever is: so that none can be left out */
+} cuda_probe;
+
 /* What can be launched. NULL: there is no such kernel. */
 #ifdef __cplusplus
 extern "C" {
@@ -163,6 +172,9 @@ const void *kvf_cuda_embed_kernel(void);
 const void *kvf_cuda_rowwise_kernel(void);
 const void *kvf_cuda_store_kernel(void);
 const void *kvf_cuda_attend_kernel(bool bf16, uint32_t head_dim);
+const void *kvf_cuda_read_kernel(void);
+/* *operations: of one thread in one step. */
+const void *kvf_cuda_multiply_kernel(uint32_t precision, uint32_t *operations);
 #ifdef __cplusplus
 }
 #endif

@@ -1,5 +1,6 @@
 /* native.c - the native engine: a model made ready, and a tree's memory. */
 #include "native.h"
+#include "probe.h"
 
 #include "model.h"
 
@@ -350,6 +351,19 @@ static void native_stats(const void *state, kvf_engine_stats *stats)
     *stats = (kvf_engine_stats){.cache_bytes = s->cache_bytes, .buffer_bytes = s->memory_bytes};
 }
 
+static kvf_peak native_peak(const struct kvf_model *model)
+{
+    const kvf_model_info *info = &model->info;
+    kvf_peak peak = {.weights = info->weight_bytes};
+    kvf_cpu cpu;
+    int precision; /* of weights held in several there is none */
+    if (kvf_cpu_pick(&cpu, info->cpu, NULL)) return peak;
+    if (!kvf_precision_read(&precision, info->precision, "native", KVF_PRECISIONS, NULL))
+        peak.operations = kvf_probe_peak(cpu, (kvf_precision)precision, info->threads);
+    peak.bandwidth = kvf_probe_read_bandwidth(cpu, (size_t)info->weight_bytes, info->threads);
+    return peak;
+}
+
 const kvf_engine_ops kvf_engine_native = {
     .name = "native",
     .accepts = native_accepts,
@@ -360,4 +374,5 @@ const kvf_engine_ops kvf_engine_native = {
     .bytes = native_bytes,
     .forward = kvf_native_forward,
     .stats = native_stats,
+    .peak = native_peak,
 };

@@ -16,21 +16,37 @@ kvf_status kvf_cuda_fail(kvf_error *err, cudaError_t code, const char *doing)
                     cudaGetErrorName(code));
 }
 
-cudaError_t kvf_cuda_enter(const cuda_engine *e, int *before)
+cudaError_t kvf_cuda_enter(const cuda_engine *e, cuda_before *before)
 {
-    *before = -1;
-    cudaError_t code = cudaGetDevice(before);
+    *before = (cuda_before){-1, cudaStreamCaptureModeRelaxed};
+    /* Another thread may be recording work of its own: what we do is none of that. */
+    cudaError_t code = cudaThreadExchangeStreamCaptureMode(&before->mode);
+    if (!code) code = cudaGetDevice(&before->device);
     if (code) return code;
-    if (*before == e->device) {
-        *before = -1;
+    if (before->device == e->device) {
+        before->device = -1;
         return cudaSuccess;
     }
     return cudaSetDevice(e->device);
 }
 
-void kvf_cuda_leave(int before)
+void kvf_cuda_leave(cuda_before before)
 {
-    if (before >= 0) (void)cudaSetDevice(before);
+    if (before.device >= 0) (void)cudaSetDevice(before.device);
+    (void)cudaThreadExchangeStreamCaptureMode(&before.mode);
+}
+
+/* What is the matter where there is no driver that will do, in words. */
+static kvf_status no_driver(kvf_error *err, cudaError_t code)
+{
+    int driver = 0, runtime = 0;
+    if (code != cudaErrorInsufficientDriver || cudaDriverGetVersion(&driver) ||
+        cudaRuntimeGetVersion(&runtime))
+        return kvf_cuda_fail(err, code, "looking for a driver and a device");
+    if (!driver) return kvf_fail(err, KVF_ERR_ENGINE, "there is no CUDA driver on this machine");
+    return kvf_fail(err, KVF_ERR_ENGINE,
+                    "the CUDA driver is for CUDA %d.%d, but this build needs one for %d.%d",
+                    driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
 }
 
 /* The device that a model is opened for: there, and able to run the kernels. */
@@ -45,8 +61,7 @@ static kvf_status find_device(const struct kvf_model *model, int *device, int *c
     *device = atoi(name + 5);
     cudaError_t code = cudaGetDeviceCount(&n);
     if (code == cudaErrorNoDevice) n = 0;
-    if (code && code != cudaErrorNoDevice)
-        return kvf_cuda_fail(err, code, "looking for a driver and a device");
+    if (code && code != cudaErrorNoDevice) return no_driver(err, code);
     if (*device >= n)
         return kvf_fail(err, KVF_ERR_ENGINE, "there is no device %s: this machine has %d", name, n);
     code = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, *device);
@@ -58,6 +73,40 @@ static kvf_status find_device(const struct kvf_model *model, int *device, int *c
                         "device %s has compute capability %d.%d, but the cuda engine needs 7.0",
                         name, major, minor);
     return KVF_OK;
+}
+
+/* Have a kernel loaded, now and not in the middle of a pass. */
+static cudaError_t load_kernel(cuda_engine *e, const void *kernel)
+{
+    struct cudaFuncAttributes about;
+    cudaError_t code = cudaFuncGetAttributes(&about, kernel);
+    /* Code for older devices does not wait for the kernel in front. */
+    if (!code && about.ptxVersion < 90) e->overlap = false;
+    return code;
+}
+
+static kvf_status load_kernels(cuda_engine *e, kvf_error *err)
+{
+    enum { RECORDS_OVERLAP = 12030 }; /* the first driver whose graphs can */
+    static const uint32_t rows[] = {1, 4, 8, 16, 32, 64};
+    const void *const others[] = {kvf_cuda_embed_kernel(), kvf_cuda_rowwise_kernel(),
+                                  kvf_cuda_store_kernel(),
+                                  kvf_cuda_attend_kernel(e->bf16_cache, e->plan->head_dim)};
+    int driver = 0;
+    cudaError_t code = cudaDriverGetVersion(&driver);
+    e->overlap = e->capability >= 90 && driver >= RECORDS_OVERLAP;
+    for (size_t i = 0; i < sizeof others / sizeof *others && !code; i++)
+        code = load_kernel(e, others[i]);
+    for (uint32_t gated = 0; gated < 2; gated++)
+        for (size_t i = 0; i < sizeof rows / sizeof *rows && !code; i++) {
+            uint32_t tile, columns, threads;
+            cuda_weights w = {.precision = e->precision, .gated = gated};
+            code = load_kernel(e, kvf_cuda_product_kernel(&w, rows[i], &tile, &columns, &threads));
+            w.precision = KVF_W_F32; /* stacks */
+            if (code) break;
+            code = load_kernel(e, kvf_cuda_product_kernel(&w, rows[i], &tile, &columns, &threads));
+        }
+    return code ? kvf_cuda_fail(err, code, "loading kernels") : KVF_OK;
 }
 
 static kvf_status cuda_accepts(const struct kvf_model *model, kvf_error *err)
@@ -231,11 +280,14 @@ static void send_all(upload *u)
 static void cuda_unload(void *engine)
 {
     cuda_engine *e = engine;
-    int before;
+    cuda_before before;
     if (!e) return;
-    (void)kvf_cuda_enter(e, &before);
-    if (e->memory) (void)cudaFree(e->memory);
-    kvf_cuda_leave(before);
+    if (e->memory) {
+        (void)kvf_cuda_enter(e, &before);
+        (void)cudaFree(e->memory);
+        (void)cudaGetLastError();
+        kvf_cuda_leave(before);
+    }
     kvf_free(e->layer);
     kvf_free(e);
 }
@@ -259,7 +311,8 @@ static kvf_status fill(upload *u, kvf_error *err)
     }
     u->filling = true;
     send_all(u);
-    return u->status;
+    code = u->status ? cudaSuccess : cudaStreamSynchronize(NULL);
+    return code ? kvf_cuda_fail(err, code, "sending weights to the device") : u->status;
 }
 
 /* What the file itself stores, if all of it is held the same way; 4-bit integers become bf16. */
@@ -303,13 +356,33 @@ static void describe(const cuda_engine *e, kvf_model_info *info)
     info->device_name = e->device_name;
 }
 
+/* Everything of an engine that is on the device. */
+static kvf_status load_device(upload *u, kvf_error *err)
+{
+    cuda_engine *e = u->e;
+    struct cudaDeviceProp device;
+    cuda_before before;
+    kvf_status status;
+    cudaError_t code = kvf_cuda_enter(e, &before);
+    if (!code) code = cudaGetDeviceProperties(&device, e->device);
+    if (code) {
+        status = kvf_cuda_fail(err, code, "taking the device");
+    } else {
+        memcpy(e->device_name, device.name, sizeof device.name);
+        status = load_kernels(e, err);
+    }
+    if (!status) status = fill(u, err);
+    kvf_cuda_leave(before);
+    return status;
+}
+
 static kvf_status cuda_load(void **engine, struct kvf_model *model, kvf_error *err)
 {
     *engine = NULL;
     cuda_engine *e = kvf_array(1, sizeof *e);
     if (!e) return kvf_fail(err, KVF_ERR_NOMEM, "the cuda engine");
     upload u = {.e = e, .model = model, .err = err};
-    int precision = -1, before = -1;
+    int precision = -1;
     e->plan = model->plan;
     e->layer = kvf_array(model->plan->layers, sizeof *e->layer);
     kvf_status status = e->layer ? KVF_OK : kvf_fail(err, KVF_ERR_NOMEM, "the cuda engine");
@@ -324,14 +397,7 @@ static kvf_status cuda_load(void **engine, struct kvf_model *model, kvf_error *e
     u.precision = e->precision;
     set_sizes(e);
     if (!status) status = kvf_pool_create(&u.pool, model->info.threads, false, err);
-    if (!status) {
-        struct cudaDeviceProp device;
-        cudaError_t code = cudaGetDeviceProperties(&device, e->device);
-        if (!code) memcpy(e->device_name, device.name, sizeof device.name);
-        if (!code) code = kvf_cuda_enter(e, &before);
-        status = code ? kvf_cuda_fail(err, code, "taking the device") : fill(&u, err);
-        kvf_cuda_leave(before);
-    }
+    if (!status) status = load_device(&u, err);
     kvf_pool_destroy(u.pool);
     kvf_free(u.buffer);
     if (status) {

@@ -29,6 +29,7 @@ typedef struct cuda_stage {
 typedef struct cuda_engine {
     const kvf_plan *plan;
     int device, capability;  /* 90 for 9.0 */
+    bool overlap;            /* a kernel may begin before the one in front of it has ended */
     kvf_precision precision; /* of all but stacks, which are f32 */
     bool bf16_cache;
     cuda_layer *layer; /* [plan->layers] */
@@ -77,8 +78,8 @@ typedef struct cuda_shape {
 
 typedef struct cuda_graph {
     cuda_shape shape;
-    cudaGraphExec_t exec; /* NULL: this place is free */
-    uint64_t used;
+    cudaGraphExec_t exec; /* NULL: the shape was seen, but not recorded */
+    uint64_t used;        /* 0: this place is free */
 } cuda_graph;
 
 /* One tree. */
@@ -117,8 +118,12 @@ typedef struct cuda_state {
 } cuda_state;
 
 /* Use the engine's device, whichever one the caller's thread uses; and go back to that. */
-cudaError_t kvf_cuda_enter(const cuda_engine *e, int *before);
-void kvf_cuda_leave(int before);
+typedef struct cuda_before {
+    int device; /* -1: nothing to go back to */
+    enum cudaStreamCaptureMode mode;
+} cuda_before;
+cudaError_t kvf_cuda_enter(const cuda_engine *e, cuda_before *before);
+void kvf_cuda_leave(cuda_before before);
 /* A failure of the runtime in words: out of memory is KVF_ERR_NOMEM, all else KVF_ERR_ENGINE. */
 kvf_status kvf_cuda_fail(kvf_error *err, cudaError_t code, const char *doing);
 

@@ -32,7 +32,7 @@ static void launch(cuda_state *s, const char *doing, const void *kernel, dim3 gr
                                  .dynamicSmemBytes = shared,
                                  .stream = s->stream,
                                  .attrs = &overlap,
-                                 .numAttrs = s->engine->capability >= 90 ? 1 : 0};
+                                 .numAttrs = s->engine->overlap};
     void *all[] = {args};
     if (s->failed) return;
     cuda_did(s, doing, cudaLaunchKernelExC(&config, kernel, all));
@@ -339,7 +339,7 @@ static void record(cuda_state *s, const cuda_shape *shape, cudaGraphExec_t *exec
 {
     cudaGraph_t graph = NULL;
     if (!cuda_did(s, "recording a pass",
-                  cudaStreamBeginCapture(s->stream, cudaStreamCaptureModeThreadLocal)))
+                  cudaStreamBeginCapture(s->stream, cudaStreamCaptureModeRelaxed)))
         return;
     trunk(s, shape);
     if (only_head(shape) >= 0)
@@ -351,24 +351,32 @@ static void record(cuda_state *s, const cuda_shape *shape, cudaGraphExec_t *exec
     if (s->failed) *exec = NULL;
 }
 
-/* The graph of that shape: one that is there, or a new one in place of the least recently used. */
-static cudaGraphExec_t graph_of(cuda_state *s, const cuda_shape *shape)
+/* What is known of a shape; a new one takes the place of the least recently used. */
+static cuda_graph *find_shape(cuda_state *s, const cuda_shape *shape)
 {
     cuda_graph *oldest = &s->graphs[0];
-    s->clock++;
     for (int i = 0; i < CUDA_GRAPHS; i++) {
         cuda_graph *g = &s->graphs[i];
-        if (g->exec && !memcmp(&g->shape, shape, sizeof *shape)) {
-            g->used = s->clock;
-            return g->exec;
-        }
+        if (g->used && !memcmp(&g->shape, shape, sizeof *shape)) return g;
         if (g->used < oldest->used) oldest = g;
     }
     if (oldest->exec) (void)cudaGraphExecDestroy(oldest->exec);
-    *oldest = (cuda_graph){.shape = *shape, .used = s->clock};
-    record(s, shape, &oldest->exec);
-    if (!oldest->exec) oldest->used = 0;
-    return oldest->exec;
+    *oldest = (cuda_graph){.shape = *shape};
+    return oldest;
+}
+
+/* The graph of a shape that was seen before. NULL: it was not, or no graph can be made, for which the
+ * driver needs memory of its own; the pass runs kernel by kernel then. */
+static cudaGraphExec_t graph_of(cuda_state *s, const cuda_shape *shape)
+{
+    cuda_graph *g = find_shape(s, shape);
+    if (g->used && !g->exec) {
+        record(s, shape, &g->exec);
+        if (s->failed) (void)cudaGetLastError();
+        s->failed = cudaSuccess; /* where the device is lost, the next call says so too */
+    }
+    g->used = ++s->clock;
+    return g->exec;
 }
 
 /* ---- the pass -------------------------------------------------------------------------------- */
@@ -376,11 +384,13 @@ static cudaGraphExec_t graph_of(cuda_state *s, const cuda_shape *shape)
 static void run(cuda_state *s, const kvf_pass *pass, const kvf_pass_outputs *out)
 {
     cuda_shape shape;
+    cudaGraphExec_t graph = NULL;
     kvf_cuda_send_pass(s, pass, out, &shape);
     int head = -1;
-    if (pass->n_rows <= CUDA_GRAPH_ROWS && pass->n_rows <= s->group_rows) {
-        cudaGraphExec_t graph = s->failed ? NULL : graph_of(s, &shape);
-        if (graph) cuda_did(s, "running a pass", cudaGraphLaunch(graph, s->stream));
+    if (!s->failed && pass->n_rows <= CUDA_GRAPH_ROWS && pass->n_rows <= s->group_rows)
+        graph = graph_of(s, &shape);
+    if (graph) {
+        cuda_did(s, "running a pass", cudaGraphLaunch(graph, s->stream));
         head = only_head(&shape);
         if (head >= 0) receive(s, (kvf_head)head, 0, out->head[head]);
     } else {
@@ -399,7 +409,7 @@ kvf_status kvf_cuda_forward(void *state, const kvf_pass *pass, const kvf_pass_ou
                             kvf_error *err)
 {
     cuda_state *s = state;
-    int before;
+    cuda_before before;
     s->failed = cudaSuccess;
     s->doing = "taking the device";
     if (cuda_did(s, s->doing, kvf_cuda_enter(s->engine, &before))) run(s, pass, out);

@@ -9,7 +9,8 @@
  *                                             then of g + 8; a scale for every output
  *     f32   [panel of 32][unit][8][lane][4]   lane is the output, four inputs at a time
  *
- * Gate and up lie as one: a panel of gate, a panel of up, and so on.
+ * Gate and up lie as one: a panel of gate, a panel of up, and so on. Whoever writes rows that a
+ * product reads writes zeros behind them, up to a whole unit.
  *
  * The bits of an output depend on its row and its weights alone. Inputs are cut into slices of whole
  * units, at most KVF_SLICES of equal length, which depends on the number of inputs alone; within a
@@ -70,7 +71,7 @@ typedef struct cuda_weights {
     uint32_t precision;    /* kvf_precision */
     uint32_t in, out;      /* out: of gate and up together those of one */
     uint32_t units, slice; /* of 32 inputs: all, and those of a slice */
-    uint32_t panels;       /* with both of gate and up; even */
+    uint32_t panels;       /* with both of gate and up; their outputs fill whole units */
     uint32_t gated;        /* panels of gate and up in turn */
 } cuda_weights;
 

@@ -13,7 +13,11 @@ KVF_LANE void finish(const cuda_product &p, uint32_t place, uint32_t panel, uint
                      uint32_t panel_size, const float *total, bool gated)
 {
     uint32_t output = (gated ? panel / 2 : panel) * panel_size + o;
-    if (output >= p.w.out) return;
+    if (output >= p.w.out) { /* the next product reads whole units */
+        size_t at = (size_t)(p.y_by_row ? list_row(p.list, place) : place) * p.y_stride + output;
+        if (p.todo == CUDA_SET && output < p.y_stride) store_element(p.y, at, 0, p.y_bf16);
+        return;
+    }
     float v[2];
     for (int i = 0; i < (gated ? 2 : 1); i++) {
         uint32_t at = (panel + i) * panel_size + o;

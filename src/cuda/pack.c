@@ -25,7 +25,7 @@ kvf_status kvf_cuda_pack_begin(const cuda_packing *p, kvf_precision precision, u
                                kvf_error *err)
 {
     cuda_weights *w = p->out;
-    uint64_t outputs = 0, panel = kvf_cuda_panel_size(precision);
+    uint64_t outputs = 0;
     for (uint32_t i = 0; i < p->n; i++) {
         kvf_status status = kvf_matrix_check(&p->parts[i]->w, p->parts[0]->w.in, err);
         if (status) return status;
@@ -36,8 +36,9 @@ kvf_status kvf_cuda_pack_begin(const cuda_packing *p, kvf_precision precision, u
     }
     if (p->gated) outputs /= 2;
     uint64_t units = ((uint64_t)p->parts[0]->w.in + KVF_UNIT - 1) / KVF_UNIT;
-    uint64_t panels = (outputs + panel - 1) / panel;
-    panels = p->gated ? 2 * panels : (panels + 1) & ~(uint64_t)1;
+    uint64_t panels =
+        (outputs + KVF_UNIT - 1) / KVF_UNIT * KVF_UNIT / kvf_cuda_panel_size(precision);
+    if (p->gated) panels *= 2;
     if (outputs > INT32_MAX || !kvf_mul(units * unit_bytes(precision), panels, bytes) ||
         *bytes > SIZE_MAX / 2)
         return kvf_fail(err, KVF_ERR_MODEL, "weights of %u x %llu are too many", p->parts[0]->w.in,

@@ -123,25 +123,41 @@ static void fill_items(cuda_state *s, cuda_list_id list, uint32_t n, uint32_t mo
 
 /* ---- what differs ---------------------------------------------------------------------------- */
 
-static void send_changes(cuda_state *s)
+static void send_range(cuda_state *s, uint64_t begin, uint64_t end)
 {
-    uint64_t begin = UINT64_MAX, end = 0;
-    for (int i = 0; i < CUDA_LISTS; i++) {
-        const uint8_t *next = s->next + s->at[i], *sent = s->sent + s->at[i];
-        uint64_t a = 0, b = s->used[i];
-        if (!s->unknown && !memcmp(next, sent, b)) continue;
-        while (!s->unknown && next[a] == sent[a]) a++;
-        while (!s->unknown && next[b - 1] == sent[b - 1]) b--;
-        if (s->at[i] + a < begin) begin = s->at[i] + a;
-        end = s->at[i] + b;
-        memcpy(s->sent + s->at[i] + a, next + a, b - a);
-    }
     if (end <= begin) return;
-    s->unknown = false;
     if (cuda_did(s, "sending a pass",
                  cudaMemcpyAsync(s->pass + begin, s->sent + begin, end - begin,
                                  cudaMemcpyHostToDevice, s->stream)))
         s->sent_bytes += end - begin;
+}
+
+/* One transfer for lists that lie near each other: what lies between is what the device has. */
+static void send_changes(cuda_state *s)
+{
+    enum { NEAR = 32 << 10 }; /* bytes that take about as long as another transfer */
+    uint64_t begin = 0, end = 0;
+    for (int i = 0; i < CUDA_LISTS; i++) {
+        const uint8_t *next = s->next + s->at[i], *sent = s->sent + s->at[i];
+        uint64_t a = 0, b = s->used[i];
+        if (!memcmp(next, sent, b)) continue;
+        while (next[a] == sent[a]) a++;
+        while (next[b - 1] == sent[b - 1]) b--;
+        memcpy(s->sent + s->at[i] + a, next + a, b - a);
+        if (s->at[i] + a > end + NEAR) {
+            send_range(s, begin, end);
+            begin = s->at[i] + a;
+        } else if (end == begin) {
+            begin = s->at[i] + a;
+        }
+        end = s->at[i] + b;
+    }
+    if (s->unknown) {
+        begin = 0;
+        end = s->at[CUDA_LISTS];
+        s->unknown = false;
+    }
+    send_range(s, begin, end);
 }
 
 void kvf_cuda_send_pass(cuda_state *s, const kvf_pass *pass, const kvf_pass_outputs *out,

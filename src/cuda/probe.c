@@ -4,7 +4,8 @@
 
 #include "model.h"
 
-/* Seconds of one step of a kernel, of as many as take a while; 0 on failure. */
+/* Seconds of one step of a kernel, of as many as take a while; 0 on failure. The first run, which loads
+ * it, does not count. */
 static double seconds_of_step(cudaStream_t stream, const void *kernel, uint32_t blocks,
                               cuda_probe probe)
 {
@@ -14,13 +15,16 @@ static double seconds_of_step(cudaStream_t stream, const void *kernel, uint32_t 
                                  .blockDim = {KVF_PROBE_THREADS, 1, 1},
                                  .stream = stream};
     void *args[] = {&probe};
-    for (probe.steps = 1;; probe.steps *= 4) {
+    probe.steps = 1;
+    for (bool first = true;; first = false) {
         double begin = kvf_now();
         cudaError_t code = cudaLaunchKernelExC(&config, kernel, args);
         if (!code) code = cudaStreamSynchronize(stream);
         double seconds = kvf_now() - begin;
         if (code) return 0;
+        if (first) continue;
         if (seconds > enough || probe.steps >= MOST_STEPS) return seconds / probe.steps;
+        probe.steps *= 4;
     }
 }
 
@@ -46,7 +50,7 @@ kvf_peak kvf_cuda_peak(const struct kvf_model *model)
     kvf_peak peak = {.weights = e->weight_bytes - e->table_bytes};
     cudaStream_t stream = NULL;
     uint32_t *sink = NULL;
-    int before;
+    cuda_before before;
     cudaError_t code = kvf_cuda_enter(e, &before);
     if (!code) code = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
     if (!code) code = cudaMalloc((void **)&sink, sizeof *sink);

@@ -74,16 +74,16 @@ static uint64_t lay_out(cuda_state *s, uint8_t *base)
     s->cache_bytes = cache_bytes(e, &s->limits);
     s->cache = kvf_place(&b, s->cache_bytes, 1);
     uint64_t zeros = b.used;
-    s->x = kvf_place(&b, rows * s->hidden_stride, f);
-    s->h = kvf_place(&b, rows * s->h_stride, f);
-    s->qkv = kvf_place(&b, rows * s->qkv_stride, f);
     s->a = kvf_place(&b, rows * s->a_stride, f);
-    s->up = kvf_place(&b, rows * s->up_stride, f);
-    for (int i = 0; i < 2; i++)
-        s->stack[i] = kvf_place(&b, (uint64_t)CUDA_OUT_ROWS * s->stack_stride, f);
     s->arrived = kvf_place(&b, group * plan->kv_heads * e->parts, sizeof *s->arrived);
     s->pass = kvf_place(&b, lay_out_lists(s), 1);
     s->zero_bytes = b.used - zeros;
+    s->x = kvf_place(&b, rows * s->hidden_stride, f);
+    s->h = kvf_place(&b, rows * s->h_stride, f);
+    s->qkv = kvf_place(&b, rows * s->qkv_stride, f);
+    s->up = kvf_place(&b, rows * s->up_stride, f);
+    for (int i = 0; i < 2; i++)
+        s->stack[i] = kvf_place(&b, (uint64_t)CUDA_OUT_ROWS * s->stack_stride, f);
     s->cos = kvf_place(&b, turns, f);
     s->sin = kvf_place(&b, turns, f);
     s->partial = kvf_place(&b, group * s->spans * plan->heads * (plan->head_dim + 2), f);
@@ -136,6 +136,7 @@ static cudaError_t send_turns(cuda_state *s)
     }
     cudaError_t code = cudaMemcpy(s->cos, turns, n * sizeof *turns, cudaMemcpyHostToDevice);
     if (!code) code = cudaMemcpy(s->sin, turns + n, n * sizeof *turns, cudaMemcpyHostToDevice);
+    if (!code) code = cudaStreamSynchronize(NULL); /* no stream of ours waits for that */
     kvf_free(turns);
     return code;
 }
@@ -151,8 +152,8 @@ static cudaError_t take_memory(cuda_state *s)
     s->received = (float *)(pinned + s->at[CUDA_LISTS]);
     memset(s->sent, 0, s->at[CUDA_LISTS]);
     lay_out(s, s->memory);
-    /* Missing inputs of a product are zeros, spans are counted from zero, and nothing was sent. */
-    code = cudaMemsetAsync(s->x, 0, s->zero_bytes, s->stream);
+    /* Attention writes no zeros behind its rows, spans are counted from zero, and nothing was sent. */
+    code = cudaMemsetAsync(s->a, 0, s->zero_bytes, s->stream);
     if (!code) code = cudaStreamSynchronize(s->stream);
     if (!code) code = send_turns(s);
     return code;
@@ -161,7 +162,7 @@ static cudaError_t take_memory(cuda_state *s)
 kvf_status kvf_cuda_state_open(void **state, void *engine, const kvf_limits *limits, kvf_error *err)
 {
     const cuda_engine *e = engine;
-    int before = -1;
+    cuda_before before;
     *state = NULL;
     cuda_state *s = kvf_array(1, sizeof *s);
     if (!s) return kvf_fail(err, KVF_ERR_NOMEM, "a tree of the cuda engine");
@@ -204,7 +205,7 @@ kvf_status kvf_cuda_state_open(void **state, void *engine, const kvf_limits *lim
 void kvf_cuda_state_close(void *state)
 {
     cuda_state *s = state;
-    int before;
+    cuda_before before;
     if (!s) return;
     (void)kvf_cuda_enter(s->engine, &before);
     for (int i = 0; i < CUDA_GRAPHS; i++)

@@ -33,12 +33,14 @@ KVF_KERNEL(BLOCK) rowwise(cuda_rowwise p)
     const float *x = p.x + (size_t)(p.x_by_row ? list_row(p.list, place) : place) * p.x_stride;
     size_t at = (size_t)place * p.y_stride;
     void *y = p.y_bf16 ? (void *)((uint16_t *)p.y + at) : (void *)((float *)p.y + at);
-    if (!p.act) {
+    const uint32_t lane = threadIdx.x % KVF_WARP, width = p.act ? p.width : p.norm.width,
+                   whole = min((width + KVF_UNIT - 1) / KVF_UNIT * KVF_UNIT, p.y_stride);
+    if (p.act)
+        for (uint32_t i = lane; i < width; i += KVF_WARP)
+            store_element(y, i, activate(p.act, x[i]), p.y_bf16);
+    else
         norm_row(p.norm, x, y, p.y_bf16);
-        return;
-    }
-    for (uint32_t i = threadIdx.x % KVF_WARP; i < p.width; i += KVF_WARP)
-        store_element(y, i, activate(p.act, x[i]), p.y_bf16);
+    for (uint32_t i = width + lane; i < whole; i += KVF_WARP) store_element(y, i, 0, p.y_bf16);
 }
 
 /* Norm and turn a head of up to KVF_MAX_HEAD_DIM elements, in shared memory, by one warp. */

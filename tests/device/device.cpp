@@ -291,7 +291,7 @@ kvf_device_counts counts;
 
 struct {
     int devices = 1, major = 9, minor = 0;
-    bool no_driver = false, lost = false;
+    bool no_driver = false, lost = false, no_image = false, no_graphs = false;
     size_t memory = (size_t)8 << 30;
     uint64_t lose_in = 0; /* kernels */
 } knobs;
@@ -648,15 +648,13 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attr, int dev
 
 cudaError_t cudaDriverGetVersion(int *version)
 {
-    *version = 0;
-    ENTER;
-    *version = CUDART_VERSION;
+    std::lock_guard<std::mutex> hold(lock);
+    *version = knobs.no_driver ? 0 : CUDART_VERSION;
     return cudaSuccess;
 }
 
 cudaError_t cudaRuntimeGetVersion(int *version)
 {
-    ENTER;
     *version = CUDART_VERSION;
     return cudaSuccess;
 }
@@ -734,6 +732,14 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
     return cudaSuccess;
 }
 
+/* Which calls others' captures forbid: nothing here looks at it. */
+cudaError_t cudaThreadExchangeStreamCaptureMode(enum cudaStreamCaptureMode *mode)
+{
+    thread_local enum cudaStreamCaptureMode now = cudaStreamCaptureModeGlobal;
+    std::swap(now, *mode);
+    return cudaSuccess;
+}
+
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode)
 {
     ENTER;
@@ -766,6 +772,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsig
     *exec = NULL;
     ENTER;
     if (!graph) return note(cudaErrorInvalidValue);
+    if (knobs.no_graphs) return note(cudaErrorMemoryAllocation);
     *exec = new CUgraphExec_st{graph->nodes};
     return cudaSuccess;
 }
@@ -791,9 +798,21 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph)
     return destroy(graph);
 }
 
+cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *attr, const void *func)
+{
+    ENTER;
+    if (!func) return note(cudaErrorInvalidDeviceFunction);
+    if (knobs.no_image) return note(cudaErrorNoKernelImageForDevice);
+    *attr = {};
+    attr->maxThreadsPerBlock = MOST_THREADS;
+    attr->ptxVersion = attr->binaryVersion = 10 * knobs.major + knobs.minor;
+    return cudaSuccess;
+}
+
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *config, const void *func, void **args)
 {
     ENTER;
+    if (knobs.no_image) return note(cudaErrorNoKernelImageForDevice);
     const dim3 &g = config->gridDim, &b = config->blockDim;
     if (!func) return note(cudaErrorInvalidDeviceFunction);
     for (unsigned i = 0; i < config->numAttrs; i++)
@@ -905,6 +924,18 @@ void kvf_device_set_no_driver(int none)
 {
     std::lock_guard<std::mutex> hold(lock);
     knobs.no_driver = none;
+}
+
+void kvf_device_set_no_image(int none)
+{
+    std::lock_guard<std::mutex> hold(lock);
+    knobs.no_image = none;
+}
+
+void kvf_device_set_no_graphs(int none)
+{
+    std::lock_guard<std::mutex> hold(lock);
+    knobs.no_graphs = none;
 }
 
 void kvf_device_set_capability(int major, int minor)

@@ -26,6 +26,8 @@ void kvf_device_reset(void);
 
 void kvf_device_set_devices(int n);                   /* 1; at most 16 */
 void kvf_device_set_no_driver(int none);              /* 0 */
+void kvf_device_set_no_image(int none);               /* 0: of kernels, for that device */
+void kvf_device_set_no_graphs(int none);              /* 0: no memory to make one */
 void kvf_device_set_capability(int major, int minor); /* 9.0 */
 void kvf_device_set_memory(size_t bytes);             /* of each device: 8 GiB */
 void kvf_device_set_seed(uint64_t seed);              /* of the order of threads and blocks: 1 */

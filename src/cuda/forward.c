@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { OWN_NORM_ROWS = 8, OWN_NORM_BYTES = 32 << 10 };
+enum { OWN_NORM_ROWS = 8 };
 
 typedef struct issue {
     cuda_state *s;
@@ -78,7 +78,7 @@ static void multiply_normed(const issue *f, const char *doing, const cuda_norm *
     bool bf16 = cuda_reads_bf16(p->w.precision);
     p->list = f->active;
     if (norm->kind && f->rows <= OWN_NORM_ROWS &&
-        (size_t)f->rows * (p->w.units + 1) * KVF_UNIT * (bf16 ? 2 : 4) <= OWN_NORM_BYTES) {
+        (size_t)f->rows * (p->w.units + 1) * KVF_UNIT * (bf16 ? 2 : 4) <= KVF_OWN_NORM_BYTES) {
         p->norm = *norm;
         p->x = s->x;
         p->x_stride = s->hidden_stride;

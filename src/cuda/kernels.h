@@ -40,8 +40,9 @@ enum {
     KVF_BF16_QUERIES = 64, /* most queries of one block, over a cache in bf16 */
     KVF_F32_QUERIES = 8,   /* and in f32 */
     KVF_MAX_HEAD_DIM = 256,
-    KVF_CUDA_WARPS = 4,      /* of blocks that are not products */
-    KVF_PROBE_THREADS = 256, /* of blocks that only measure */
+    KVF_OWN_NORM_BYTES = 31 << 10, /* of rows that a product norms itself, at most */
+    KVF_CUDA_WARPS = 4,            /* of blocks that are not products */
+    KVF_PROBE_THREADS = 256,       /* of blocks that only measure */
 };
 
 /* A row of a pass, as kernels need it. */

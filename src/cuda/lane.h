@@ -19,9 +19,10 @@
 constexpr unsigned KVF_WARP = 32;
 #define KVF_ALL 0xffffffffu /* lanes of a warp */
 
-/* Kernels of a chain overlap where the device can do that: one may begin, and read what never
- * changes, before the one in front of it has ended. Every thread of every kernel calls this before
- * it reads or writes anything else, and before it returns. */
+/* Kernels of a pass overlap where the device can do that: one may begin before the one in front of it
+ * has ended, and read what no kernel writes: weights and tables, and the lists of the pass, which were
+ * there before its first kernel began. Every thread of every kernel calls this before it reads or
+ * writes anything else, and before it returns. */
 KVF_LANE void kvf_wait_for_kernel_before(void)
 {
 #if __CUDA_ARCH__ >= 900

@@ -4,7 +4,12 @@
  * what eight do: reading the weights. They are asked for before the kernel in front has ended. */
 #include "rowwise.h"
 
-enum { SLICE_WARPS = KVF_SLICES, BLOCK = SLICE_WARPS * KVF_WARP };
+enum {
+    SLICE_WARPS = KVF_SLICES,
+    BLOCK = SLICE_WARPS * KVF_WARP,
+    OWN_SHARED = KVF_OWN_NORM_BYTES + NORM_PARTS * sizeof(float),
+    MOST_SHARED = 48 << 10, /* of a block that does not ask for more */
+};
 
 /* ---- the end of every product ---------------------------------------------------------------- */
 
@@ -34,16 +39,20 @@ KVF_LANE void finish(const cuda_product &p, uint32_t place, uint32_t panel, uint
         store_element(p.y, at, y, p.y_bf16);
 }
 
-/* Where the rows of a block's tile begin. Normed ones are made here, in shared memory. */
+/* Where the rows of a block's tile begin. Normed ones are made here, in shared memory, by eight
+ * warps. */
 template <typename T>
 KVF_LANE const T *rows_of_x(const cuda_product &p, uint32_t first, uint32_t n, T *own,
                             uint32_t own_stride)
 {
     if (!p.norm.kind) return (const T *)p.x;
-    uint32_t warp = threadIdx.x / KVF_WARP, lane = threadIdx.x % KVF_WARP;
-    for (uint32_t r = warp; r < n; r += blockDim.x / KVF_WARP) {
+    const uint32_t warp = threadIdx.x / KVF_WARP, lane = threadIdx.x % KVF_WARP;
+    for (uint32_t r = n == 1 ? 0 : warp; r < n; r += SLICE_WARPS) {
         const float *x = (const float *)p.x + (size_t)list_row(p.list, first + r) * p.x_stride;
-        norm_row(p.norm, x, own + r * own_stride, sizeof(T) == 2);
+        if (n == 1) /* all warps together */
+            norm_row<1>(p.norm, x, own, sizeof(T) == 2);
+        else
+            norm_row<NORM_PARTS>(p.norm, x, own + r * own_stride, sizeof(T) == 2);
         for (uint32_t i = p.norm.width + lane; i < p.w.units * KVF_UNIT; i += KVF_WARP)
             own[r * own_stride + i] = 0;
     }
@@ -108,10 +117,17 @@ template <bool Q8, int COLUMNS, int PANELS, int GROUPS>
 KVF_KERNEL(BLOCK *GROUPS)
 product_mma(cuda_product p)
 {
-    constexpr int AHEAD = COLUMNS > 4 ? 2 : 4, ROWS = 8 * COLUMNS;
+    constexpr int AHEAD = COLUMNS > 4             ? 2
+                          : COLUMNS * PANELS == 1 ? 8
+                                                  : 4, /* units of weights */
+        X_AHEAD = COLUMNS > 2 ? 1
+                  : AHEAD < 4 ? AHEAD
+                              : 4,                                  /* and of x */
+        ROWS = 8 * COLUMNS, SUM_ROWS = ROWS < 16 ? ROWS : ROWS + 8; /* for other banks */
     constexpr bool AT_ONCE = COLUMNS <= 4; /* all slices fit in shared memory */
     KVF_DYNAMIC_SHARED(uint16_t, own);
-    KVF_SHARED float sum[AT_ONCE ? SLICE_WARPS : 1][GROUPS * PANELS][KVF_MMA_PANEL][ROWS];
+    KVF_SHARED float sum[AT_ONCE ? SLICE_WARPS : 1][GROUPS * PANELS][KVF_MMA_PANEL][SUM_ROWS];
+    static_assert(COLUMNS > 1 || sizeof sum + OWN_SHARED <= MOST_SHARED);
     const uint32_t warp = threadIdx.x / KVF_WARP, lane = threadIdx.x % KVF_WARP, g = lane / 4,
                    t = lane % 4, group = warp / SLICE_WARPS, slice = warp % SLICE_WARPS;
     const uint32_t panel = (blockIdx.x * GROUPS + group) * PANELS, first = blockIdx.y * ROWS;
@@ -123,9 +139,9 @@ product_mma(cuda_product p)
     for (int i = 0; i < AHEAD; i++)
         for (int k = 0; k < PANELS; k++)
             if (begin + i < end) load_unit<Q8>(ahead[i][k], p.w, panel + k, begin + i);
+    uint32_t n = *p.list.n;
 
     kvf_wait_for_kernel_before();
-    uint32_t n = *p.list.n;
     if (n <= first) return;
     n = min(n - first, (uint32_t)ROWS);
     const uint32_t own_stride = p.w.units * KVF_UNIT + KVF_UNIT; /* rows fall on different banks */
@@ -134,32 +150,38 @@ product_mma(cuda_product p)
     for (int j = 0; j < COLUMNS; j++) x[j] = row_of_x(p, all, first, 8 * j + g, n, own_stride);
 
     float acc[PANELS][COLUMNS][4] = {};
+    uint4 column[X_AHEAD][COLUMNS];
     for (uint32_t u = begin; u < end; u += AHEAD) {
         KVF_UNROLL
         for (int i = 0; i < AHEAD; i++) {
             if (u + i >= end) break;
-            unit_of_weights<Q8> w[PANELS];
-            for (int k = 0; k < PANELS; k++) {
-                w[k] = ahead[i][k];
-                if (u + i + AHEAD < end) load_unit<Q8>(ahead[i][k], p.w, panel + k, u + i + AHEAD);
+            KVF_UNROLL
+            for (int m = 0; m < (i % X_AHEAD ? 0 : X_AHEAD * COLUMNS); m++) {
+                const uint16_t *from = x[m % COLUMNS];
+                uint32_t unit = u + i + m / COLUMNS;
+                column[m / COLUMNS][m % COLUMNS] =
+                    from && unit < end ? *(const uint4 *)(from + unit * KVF_UNIT + 8 * t)
+                                       : make_uint4(0, 0, 0, 0);
             }
-            uint4 column[COLUMNS];
+            uint32_t a[PANELS][2][4];
             KVF_UNROLL
-            for (int j = 0; j < COLUMNS; j++)
-                column[j] = x[j] ? *(const uint4 *)(x[j] + (u + i) * KVF_UNIT + 8 * t)
-                                 : make_uint4(0, 0, 0, 0);
+            for (int k = 0; k < PANELS; k++) {
+                unpack<Q8>(ahead[i][k], 0, a[k][0]);
+                unpack<Q8>(ahead[i][k], 1, a[k][1]);
+            }
             KVF_UNROLL
-            for (int step = 0; step < 2 * PANELS; step++) {
-                int half = step / PANELS, k = step % PANELS;
-                uint32_t a[4];
-                unpack<Q8>(w[k], half, a);
+            for (int j = 0; j < COLUMNS; j++) {
+                const uint4 c = column[i % X_AHEAD][j];
+                const uint32_t b[2][2] = {{c.x, c.y}, {c.z, c.w}};
                 KVF_UNROLL
-                for (int j = 0; j < COLUMNS; j++) {
-                    uint32_t b[2] = {half ? column[j].z : column[j].x,
-                                     half ? column[j].w : column[j].y};
-                    kvf_mma(acc[k][j], a, b);
+                for (int k = 0; k < PANELS; k++) {
+                    kvf_mma(acc[k][j], a[k][0], b[0]);
+                    kvf_mma(acc[k][j], a[k][1], b[1]);
                 }
             }
+            /* Only now: a register that is filled anew while it is in use is one register more. */
+            for (int k = 0; k < PANELS; k++)
+                if (u + i + AHEAD < end) load_unit<Q8>(ahead[i][k], p.w, panel + k, u + i + AHEAD);
         }
     }
 
@@ -198,6 +220,7 @@ template <int ROWS, int PANELS> KVF_KERNEL(BLOCK) product_f32(cuda_product p)
 {
     KVF_DYNAMIC_SHARED(float, own);
     KVF_SHARED float sum[SLICE_WARPS][PANELS][ROWS][KVF_F32_PANEL];
+    static_assert(sizeof sum + OWN_SHARED <= MOST_SHARED);
     const uint32_t slice = threadIdx.x / KVF_WARP, lane = threadIdx.x % KVF_WARP;
     const uint32_t panel = blockIdx.x * PANELS, first = blockIdx.y * ROWS;
     const uint32_t begin = slice * p.w.slice, end = min(begin + p.w.slice, p.w.units);
@@ -205,8 +228,9 @@ template <int ROWS, int PANELS> KVF_KERNEL(BLOCK) product_f32(cuda_product p)
     for (int k = 0; k < PANELS; k++)
         w[k] = (const float4 *)p.w.data + (size_t)(panel + k) * p.w.units * (8 * KVF_WARP) + lane;
 
-    kvf_wait_for_kernel_before();
     uint32_t n = *p.list.n;
+
+    kvf_wait_for_kernel_before();
     if (n <= first) return;
     n = min(n - first, (uint32_t)ROWS);
     const uint32_t own_stride = p.w.units * KVF_UNIT;

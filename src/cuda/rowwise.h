@@ -45,24 +45,73 @@ KVF_LANE float activate(uint32_t act, float x)
     return x;
 }
 
-/* One row by one warp: y may be x. */
+/* A row is summed in parts: part k has elements 32 k ... 32 k + 31 of every 256, each lane its own, and
+ * parts are added in order. A warp takes all parts of its row, or each of eight warps takes one: the bits
+ * are the same. */
+constexpr uint32_t NORM_PARTS = 8;
+
+template <uint32_t PARTS> KVF_LANE float sum_of_parts(const float part[PARTS], uint32_t n)
+{
+    float total = kvf_warp_sum(part[0]);
+    if constexpr (PARTS > 1) {
+        KVF_UNROLL
+        for (uint32_t k = 1; k < PARTS; k++)
+            if (k * KVF_WARP < n) total += kvf_warp_sum(part[k]);
+    } else {
+        KVF_SHARED float all[NORM_PARTS];
+        if (threadIdx.x % KVF_WARP == 0) all[threadIdx.x / KVF_WARP] = total;
+        __syncthreads();
+        total = all[0];
+        for (uint32_t k = 1; k < NORM_PARTS; k++)
+            if (k * KVF_WARP < n) total += all[k];
+        __syncthreads();
+    }
+    return total;
+}
+
+/* One row: by a warp (PARTS 8), or by a block of eight (PARTS 1). y may be x. */
+template <uint32_t PARTS>
 KVF_LANE void norm_row(const cuda_norm &norm, const float *x, void *y, bool bf16)
 {
-    uint32_t lane = threadIdx.x % KVF_WARP, n = norm.width;
-    float mean = 0, sum = 0, r = 1;
+    const uint32_t n = norm.width,
+                   first = PARTS > 1 ? threadIdx.x % KVF_WARP : threadIdx.x; /* then every 256th */
+    float mean = 0, r = 1;
     if (norm.kind == KVF_NORM_LAYER) {
-        for (uint32_t i = lane; i < n; i += KVF_WARP) mean += x[i];
-        mean = kvf_warp_sum(mean) / (float)n;
+        float part[PARTS] = {};
+        for (uint32_t i = first; i < n; i += NORM_PARTS * KVF_WARP) {
+            KVF_UNROLL
+            for (uint32_t k = 0; k < PARTS; k++)
+                part[k] += i + k * KVF_WARP < n ? x[i + k * KVF_WARP] : 0;
+        }
+        mean = sum_of_parts<PARTS>(part, n) / (float)n;
     }
     if (norm.kind != KVF_NORM_NONE) {
-        for (uint32_t i = lane; i < n; i += KVF_WARP) sum += (x[i] - mean) * (x[i] - mean);
-        r = 1 / sqrtf(kvf_warp_sum(sum) / (float)n + norm.eps);
+        float part[PARTS] = {};
+        for (uint32_t i = first; i < n; i += NORM_PARTS * KVF_WARP) {
+            KVF_UNROLL
+            for (uint32_t k = 0; k < PARTS; k++) {
+                float d = i + k * KVF_WARP < n ? x[i + k * KVF_WARP] - mean : 0;
+                part[k] += d * d;
+            }
+        }
+        r = 1 / sqrtf(sum_of_parts<PARTS>(part, n) / (float)n + norm.eps);
     }
-    for (uint32_t i = lane; i < n; i += KVF_WARP) {
-        float v = (x[i] - mean) * r;
-        if (norm.weight) v *= norm.weight[i];
-        if (norm.bias) v += norm.bias[i];
-        store_element(y, i, v, bf16);
+    for (uint32_t i = first; i < n; i += NORM_PARTS * KVF_WARP) {
+        float v[PARTS], w[PARTS], b[PARTS]; /* all are asked for before the first is waited for */
+        KVF_UNROLL
+        for (uint32_t k = 0; k < PARTS; k++) {
+            uint32_t at = i + k * KVF_WARP;
+            v[k] = at < n ? x[at] : 0;
+            w[k] = at < n && norm.weight ? norm.weight[at] : 1;
+            b[k] = at < n && norm.bias ? norm.bias[at] : 0;
+        }
+        KVF_UNROLL
+        for (uint32_t k = 0; k < PARTS; k++) {
+            float z = (v[k] - mean) * r;
+            if (norm.weight) z *= w[k];
+            if (norm.bias) z += b[k];
+            if (i + k * KVF_WARP < n) store_element(y, i + k * KVF_WARP, z, bf16);
+        }
     }
 }
 #endif

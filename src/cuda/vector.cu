@@ -11,9 +11,10 @@ KVF_LANE float table_element(const void *table, size_t i, bool bf16)
 
 KVF_KERNEL(BLOCK) embed(cuda_embed p)
 {
+    const uint32_t r = blockIdx.x;
+    const bool here = r < *p.list.n;
     kvf_wait_for_kernel_before();
-    uint32_t r = blockIdx.x;
-    if (r >= *p.list.n) return;
+    if (!here) return;
     const cuda_row row = p.rows[r];
     for (uint32_t i = threadIdx.x; i < p.hidden; i += BLOCK) {
         float x = table_element(p.token, (size_t)row.token * p.hidden + i, p.token_bf16) * p.scale;
@@ -27,9 +28,10 @@ KVF_KERNEL(BLOCK) embed(cuda_embed p)
 /* A warp for every row. */
 KVF_KERNEL(BLOCK) rowwise(cuda_rowwise p)
 {
+    const uint32_t place = blockIdx.x * KVF_CUDA_WARPS + threadIdx.x / KVF_WARP;
+    const bool here = place < *p.list.n;
     kvf_wait_for_kernel_before();
-    uint32_t place = blockIdx.x * KVF_CUDA_WARPS + threadIdx.x / KVF_WARP;
-    if (place >= *p.list.n) return;
+    if (!here) return;
     const float *x = p.x + (size_t)(p.x_by_row ? list_row(p.list, place) : place) * p.x_stride;
     size_t at = (size_t)place * p.y_stride;
     void *y = p.y_bf16 ? (void *)((uint16_t *)p.y + at) : (void *)((float *)p.y + at);
@@ -39,7 +41,7 @@ KVF_KERNEL(BLOCK) rowwise(cuda_rowwise p)
         for (uint32_t i = lane; i < width; i += KVF_WARP)
             store_element(y, i, activate(p.act, x[i]), p.y_bf16);
     else
-        norm_row(p.norm, x, y, p.y_bf16);
+        norm_row<NORM_PARTS>(p.norm, x, y, p.y_bf16);
     for (uint32_t i = width + lane; i < whole; i += KVF_WARP) store_element(y, i, 0, p.y_bf16);
 }
 
@@ -49,7 +51,7 @@ KVF_LANE void norm_and_turn(const cuda_store &p, const cuda_norm &norm, uint32_t
 {
     uint32_t lane = threadIdx.x % KVF_WARP;
     if (norm.kind)
-        norm_row(norm, x, head, false);
+        norm_row<NORM_PARTS>(norm, x, head, false);
     else
         for (uint32_t i = lane; i < p.head_dim; i += KVF_WARP) head[i] = x[i];
     __syncwarp();
@@ -68,11 +70,12 @@ KVF_LANE void norm_and_turn(const cuda_store &p, const cuda_norm &norm, uint32_t
 KVF_KERNEL(BLOCK) store(cuda_store p)
 {
     KVF_SHARED float heads[KVF_CUDA_WARPS][KVF_MAX_HEAD_DIM];
+    const uint32_t warp = threadIdx.x / KVF_WARP, lane = threadIdx.x % KVF_WARP, r = blockIdx.y,
+                   h = p.first_head + blockIdx.x * KVF_CUDA_WARPS + warp;
+    const bool here = r < *p.list.n && h < p.heads + p.kv_heads;
+    const cuda_row row = here ? p.rows[r] : cuda_row{};
     kvf_wait_for_kernel_before();
-    uint32_t warp = threadIdx.x / KVF_WARP, lane = threadIdx.x % KVF_WARP, r = blockIdx.y,
-             h = p.first_head + blockIdx.x * KVF_CUDA_WARPS + warp;
-    if (r >= *p.list.n || h >= p.heads + p.kv_heads) return;
-    const cuda_row row = p.rows[r];
+    if (!here) return;
     float *x = p.qkv + (size_t)r * p.qkv_stride + (size_t)h * p.head_dim, *head = heads[warp];
     if (h < p.heads) {
         norm_and_turn(p, p.q_norm, row.position, x, head);

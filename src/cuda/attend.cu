@@ -83,65 +83,102 @@ KVF_LANE float merge_sums(merge f, float before, float next)
     return a + b;
 }
 
-KVF_LANE void store_result(const cuda_attend &p, uint32_t place, uint32_t head, uint32_t d, float v)
+KVF_LANE uint32_t *arrived_of(const cuda_attend &p, uint32_t place)
 {
-    if (d < p.head_dim)
-        store_element(p.a, (size_t)place * p.a_stride + (size_t)head * p.head_dim + d, v, p.a_bf16);
+    return p.arrived + (size_t)(place - p.first_place) * p.kv_heads * p.parts + blockIdx.y;
 }
 
+/* Where the result of a query goes: to its row, or, where the path has more spans, to be merged. */
+struct target {
+    size_t at;      /* in p.a */
+    float *partial; /* m, l and a; NULL: there is no other span */
+};
 KVF_LANE float *partial_of(const cuda_attend &p, uint32_t place, uint32_t span, uint32_t head)
 {
     return p.partial +
            (((size_t)(place - p.first_place) * p.spans + span) * p.heads + head) * (p.head_dim + 2);
 }
-
-/* Element d of what a span gives for a query; to the result itself where there is no other span. */
-KVF_LANE void put(const cuda_attend &p, const work &w, uint32_t query, uint32_t d, float m, float l,
-                  float a)
+KVF_LANE target target_of(const cuda_attend &p, const work &w, uint32_t query)
 {
     uint32_t place = place_of(w, query), head = w.first_head + query % w.heads;
-    if (position_of(p, place) < KVF_SPAN) {
-        store_result(p, place, head, d, a / l);
+    bool only = position_of(p, place) < KVF_SPAN;
+    return {(size_t)place * p.a_stride + (size_t)head * p.head_dim,
+            only ? NULL : partial_of(p, place, w.item.span, head)};
+}
+
+/* Element d of what a span gives. */
+KVF_LANE void put(const cuda_attend &p, const target &to, uint32_t d, float m, float l, float a)
+{
+    if (d >= p.head_dim) return;
+    if (!to.partial) {
+        store_element(p.a, to.at + d, a / l, p.a_bf16);
         return;
     }
-    float *to = partial_of(p, place, w.item.span, head);
-    if (d < p.head_dim) to[2 + d] = a;
+    to.partial[2 + d] = a;
     if (d == 0) {
-        to[0] = m;
-        to[1] = l;
+        to.partial[0] = m;
+        to.partial[1] = l;
     }
 }
 
-/* Whoever brings the last span of a row merges them all. */
-KVF_LANE void merge_spans(const cuda_attend &p, const work &w)
+/* All spans of a row: element d of one head. */
+KVF_LANE void merge_row(const cuda_attend &p, uint32_t place, uint32_t spans, uint32_t head,
+                        uint32_t d)
 {
-    KVF_SHARED uint32_t before;
-    for (uint32_t r = 0; r < w.item.n; r++) {
-        uint32_t place = w.item.first + r, spans = position_of(p, place) / KVF_SPAN + 1;
-        if (spans == 1) continue;
-        uint32_t *arrived =
-            p.arrived + (size_t)(place - p.first_place) * p.kv_heads * p.parts + blockIdx.y;
-        __threadfence();
-        __syncthreads();
-        if (threadIdx.x == 0) before = atomicAdd(arrived, 1u);
-        __syncthreads();
-        if (before + 1 != spans) continue;
-        __threadfence();
-        if (threadIdx.x == 0) *arrived = 0;
-        for (uint32_t e = threadIdx.x; e < w.heads * p.head_dim; e += BLOCK) {
-            uint32_t head = w.first_head + e / p.head_dim, d = e % p.head_dim;
-            const float *from = partial_of(p, place, 0, head);
-            float m = kvf_load_shared_by_blocks(from), l = kvf_load_shared_by_blocks(from + 1),
-                  a = kvf_load_shared_by_blocks(from + 2 + d);
-            for (uint32_t s = 1; s < spans; s++) {
-                from = partial_of(p, place, s, head);
-                merge f = merge_tops(m, kvf_load_shared_by_blocks(from));
-                l = merge_sums(f, l, kvf_load_shared_by_blocks(from + 1));
-                a = merge_sums(f, a, kvf_load_shared_by_blocks(from + 2 + d));
-            }
-            store_result(p, place, head, d, a / l);
+    enum { AT_A_TIME = 4 }; /* loads that are under way together */
+    float m = -INFINITY, l = 0, a = 0;
+    for (uint32_t s = 0; s < spans; s += AT_A_TIME) {
+        float next[AT_A_TIME][3];
+        KVF_UNROLL
+        for (uint32_t i = 0; i < AT_A_TIME; i++) {
+            const float *from = partial_of(p, place, min(s + i, spans - 1), head);
+            next[i][0] = kvf_load_shared_by_blocks(from);
+            next[i][1] = kvf_load_shared_by_blocks(from + 1);
+            next[i][2] = kvf_load_shared_by_blocks(from + 2 + d);
+        }
+        KVF_UNROLL
+        for (uint32_t i = 0; i < AT_A_TIME; i++) {
+            if (s + i >= spans) break;
+            merge f = merge_tops(m, next[i][0]);
+            l = merge_sums(f, l, next[i][1]);
+            a = merge_sums(f, a, next[i][2]);
         }
     }
+    store_element(p.a, (size_t)place * p.a_stride + (size_t)head * p.head_dim + d, a / l, p.a_bf16);
+}
+
+/* Whoever brings the last span of a row merges them all; unless another kernel does, for many rows. */
+KVF_LANE void merge_spans(const cuda_attend &p, const work &w)
+{
+    KVF_SHARED uint32_t before[BLOCK];
+    const uint32_t row = threadIdx.x; /* of those that share the span */
+    if (p.merged_apart) return;
+    if (row < w.item.n) before[row] = 0;
+    __threadfence();
+    __syncthreads();
+    if (row < w.item.n && position_of(p, w.item.first + row) >= KVF_SPAN)
+        before[row] = 1 + atomicAdd(arrived_of(p, w.item.first + row), 1u);
+    __syncthreads();
+    __threadfence();
+    for (uint32_t r = 0; r < w.item.n; r++) {
+        uint32_t place = w.item.first + r, spans = position_of(p, place) / KVF_SPAN + 1;
+        if (spans == 1 || before[r] != spans) continue;
+        if (threadIdx.x == 0) *arrived_of(p, place) = 0;
+        for (uint32_t e = threadIdx.x; e < w.heads * p.head_dim; e += BLOCK)
+            merge_row(p, place, spans, w.first_head + e / p.head_dim, e % p.head_dim);
+    }
+}
+
+/* A warp for every head of a row. */
+KVF_KERNEL(BLOCK) merge_all(cuda_attend p)
+{
+    const uint32_t lane = threadIdx.x % KVF_WARP, place = p.first_place + blockIdx.y,
+                   head = blockIdx.x * KVF_CUDA_WARPS + threadIdx.x / KVF_WARP;
+    const bool here = place < *p.list.n && head < p.heads;
+    const uint32_t spans = here ? position_of(p, place) / KVF_SPAN + 1 : 0;
+    kvf_wait_for_kernel_before();
+    if (spans <= 1) return;
+    for (uint32_t d = lane; d < p.head_dim; d += KVF_WARP) merge_row(p, place, spans, head, d);
 }
 
 /* Chunks of a query that warps did apart: [chunk] arrays of m, l, a[]. */
@@ -155,7 +192,7 @@ KVF_LANE void put_chunks(const cuda_attend &p, const work &w, uint32_t query, co
         l = merge_sums(f, l, chunk[1]);
         a = merge_sums(f, a, chunk[2 + d]);
     }
-    put(p, w, query, d, m, l, a);
+    put(p, target_of(p, w, query), d, m, l, a);
 }
 
 /* ---- a cache in bf16 ------------------------------------------------------------------------- */
@@ -304,11 +341,13 @@ KVF_LANE void attend_chunk(const cuda_attend &p, const work &w, const uint32_t *
     }
 }
 
-/* Up to 16 queries: a warp for every chunk. */
+/* Up to FEW queries: a warp for every chunk. */
+template <int DIMS> constexpr uint32_t FEW = DIMS <= 128 ? 16 : 8; /* what fits in shared memory */
+
 template <int DIMS>
 KVF_LANE void attend_few(const cuda_attend &p, const work &w, const uint32_t *slots)
 {
-    KVF_SHARED float chunks[CHUNKS][16][DIMS + 2];
+    KVF_SHARED float chunks[CHUNKS][FEW<DIMS>][DIMS + 2];
     const uint32_t warp = threadIdx.x / KVF_WARP, lane = threadIdx.x % KVF_WARP, g = lane / 4,
                    t = lane % 4;
     if (warp < w.chunks) {
@@ -316,20 +355,23 @@ KVF_LANE void attend_few(const cuda_attend &p, const work &w, const uint32_t *sl
         chunk_of_queries<DIMS> c;
         load_q<DIMS>(p, w, 0, q);
         attend_chunk<DIMS>(p, w, slots, warp, q, c);
-        for (int row = 0; row < 2; row++) {
+        KVF_UNROLL
+        for (uint32_t row = 0; row < FEW<DIMS> / 8; row++) {
             float *to = chunks[warp][g + 8 * row];
             if (t == 0) {
                 to[0] = c.m[row];
                 to[1] = c.l[row];
             }
-            for (int i = 0; i < DIMS / 8; i++)
-                for (int e = 0; e < 2; e++)
-                    to[2 + dimension_of<DIMS>(i, 2 * t + e)] = c.a[i][2 * row + e];
+            KVF_UNROLL
+            for (int i = 0; i < DIMS / 8; i++) {
+                to[2 + dimension_of<DIMS>(i, 2 * t)] = c.a[i][2 * row];
+                to[2 + dimension_of<DIMS>(i, 2 * t + 1)] = c.a[i][2 * row + 1];
+            }
         }
     }
     __syncthreads();
     for (uint32_t e = threadIdx.x; e < w.queries * p.head_dim; e += BLOCK)
-        put_chunks(p, w, e / p.head_dim, chunks[0][e / p.head_dim], 16 * (DIMS + 2),
+        put_chunks(p, w, e / p.head_dim, chunks[0][e / p.head_dim], FEW<DIMS> * (DIMS + 2),
                    e % p.head_dim);
 }
 
@@ -346,39 +388,45 @@ KVF_LANE void attend_many(const cuda_attend &p, const work &w, const uint32_t *s
     attend_chunk<DIMS>(p, w, slots, 0, q, all);
     for (uint32_t chunk = 1; chunk < w.chunks; chunk++) {
         attend_chunk<DIMS>(p, w, slots, chunk, q, c);
+        KVF_UNROLL
         for (int row = 0; row < 2; row++) {
             merge f = merge_tops(all.m[row], c.m[row]);
             all.l[row] = merge_sums(f, all.l[row], c.l[row]);
-            for (int i = 0; i < DIMS / 8; i++)
-                for (int e = 2 * row; e < 2 * row + 2; e++)
-                    all.a[i][e] = merge_sums(f, all.a[i][e], c.a[i][e]);
+            KVF_UNROLL
+            for (int i = 0; i < DIMS / 8; i++) {
+                float *sum = all.a[i] + 2 * row;
+                const float *next = c.a[i] + 2 * row;
+                sum[0] = merge_sums(f, sum[0], next[0]);
+                sum[1] = merge_sums(f, sum[1], next[1]);
+            }
         }
     }
+    KVF_UNROLL
     for (int row = 0; row < 2; row++) {
         uint32_t query = first + g + 8 * row;
         if (query >= w.queries) continue;
-        for (int i = 0; i < DIMS / 8; i++)
-            for (int e = 0; e < 2; e++)
-                put(p, w, query, dimension_of<DIMS>(i, 2 * t + e), all.m[row], all.l[row],
-                    all.a[i][2 * row + e]);
+        const target to = target_of(p, w, query);
+        KVF_UNROLL
+        for (int i = 0; i < DIMS / 8; i++) {
+            const float *a = all.a[i] + 2 * row;
+            put(p, to, dimension_of<DIMS>(i, 2 * t), all.m[row], all.l[row], a[0]);
+            put(p, to, dimension_of<DIMS>(i, 2 * t + 1), all.m[row], all.l[row], a[1]);
+        }
     }
 }
 
 template <int DIMS> KVF_KERNEL(BLOCK) attend_bf16(cuda_attend p)
 {
     KVF_SHARED uint32_t slots[KVF_SPAN];
-    kvf_wait_for_kernel_before();
     work w;
-    if (!find_work(p, KVF_BF16_QUERIES, w)) return;
-    find_slots(p, w, slots);
-    if constexpr (DIMS <= 128) { /* wider ones do not fit in shared memory */
-        if (w.queries <= 16)
-            attend_few<DIMS>(p, w, slots);
-        else
-            attend_many<DIMS>(p, w, slots);
-    } else {
+    const bool here = find_work(p, KVF_BF16_QUERIES, w);
+    if (here) find_slots(p, w, slots);
+    kvf_wait_for_kernel_before();
+    if (!here) return;
+    if (w.queries <= FEW<DIMS>)
+        attend_few<DIMS>(p, w, slots);
+    else
         attend_many<DIMS>(p, w, slots);
-    }
     merge_spans(p, w);
 }
 
@@ -397,7 +445,13 @@ KVF_LANE void attend_query(const cuda_attend &p, const work &w, const uint32_t *
     for (uint32_t i = 0; i < 2; i++) {
         const float *k = (const float *)p.k + slots[first + 32 * i + lane] * stride + at;
         float sum = 0;
-        for (uint32_t d = 0; d < p.head_dim; d++) sum = fmaf(q[d], k[d], sum);
+        for (uint32_t d = 0; d < p.head_dim; d += 4) { /* rows of K end with zeros */
+            float4 next = *(const float4 *)(k + d);
+            sum = fmaf(q[d], next.x, sum);
+            sum = fmaf(d + 1 < p.head_dim ? q[d + 1] : 0, next.y, sum);
+            sum = fmaf(d + 2 < p.head_dim ? q[d + 2] : 0, next.z, sum);
+            sum = fmaf(d + 3 < p.head_dim ? q[d + 3] : 0, next.w, sum);
+        }
         s[i] = first + 32 * i + lane < w.end ? sum * p.scale : -INFINITY;
     }
     float m = kvf_warp_max(fmaxf(s[0], s[1])), e[2] = {exp2f(s[0] - m), exp2f(s[1] - m)},
@@ -422,10 +476,11 @@ template <int DIMS> KVF_KERNEL(BLOCK) attend_f32(cuda_attend p)
 {
     KVF_SHARED uint32_t slots[KVF_SPAN];
     KVF_SHARED float chunks[KVF_F32_QUERIES][CHUNKS][DIMS + 2];
-    kvf_wait_for_kernel_before();
     work w;
-    if (!find_work(p, KVF_F32_QUERIES, w)) return;
-    find_slots(p, w, slots);
+    const bool here = find_work(p, KVF_F32_QUERIES, w);
+    if (here) find_slots(p, w, slots);
+    kvf_wait_for_kernel_before();
+    if (!here) return;
     for (uint32_t u = threadIdx.x / KVF_WARP; u < w.queries * w.chunks; u += KVF_CUDA_WARPS)
         attend_query<DIMS>(p, w, slots, u / w.chunks, u % w.chunks,
                            chunks[u / w.chunks][u % w.chunks]);
@@ -433,6 +488,11 @@ template <int DIMS> KVF_KERNEL(BLOCK) attend_f32(cuda_attend p)
     for (uint32_t e = threadIdx.x; e < w.queries * p.head_dim; e += BLOCK)
         put_chunks(p, w, e / p.head_dim, chunks[e / p.head_dim][0], DIMS + 2, e % p.head_dim);
     merge_spans(p, w);
+}
+
+extern "C" const void *kvf_cuda_merge_kernel(void)
+{
+    return KVF_HANDLE(merge_all);
 }
 
 extern "C" const void *kvf_cuda_attend_kernel(bool bf16, uint32_t head_dim)

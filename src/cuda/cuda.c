@@ -90,7 +90,7 @@ static kvf_status load_kernels(cuda_engine *e, kvf_error *err)
     enum { RECORDS_OVERLAP = 12030 }; /* the first driver whose graphs can */
     static const uint32_t rows[] = {1, 4, 8, 16, 32, 64};
     const void *const others[] = {kvf_cuda_embed_kernel(), kvf_cuda_rowwise_kernel(),
-                                  kvf_cuda_store_kernel(),
+                                  kvf_cuda_store_kernel(), kvf_cuda_merge_kernel(),
                                   kvf_cuda_attend_kernel(e->bf16_cache, e->plan->head_dim)};
     int driver = 0;
     cudaError_t code = cudaDriverGetVersion(&driver);

@@ -10,7 +10,10 @@
 
 #include <string.h>
 
-enum { OWN_NORM_ROWS = 8 };
+enum {
+    OWN_NORM_ROWS = 8,   /* that a product norms itself, at most */
+    OWN_MERGE_ROWS = 16, /* whose spans the blocks of attention merge themselves, at most */
+};
 
 typedef struct issue {
     cuda_state *s;
@@ -188,6 +191,7 @@ static void attend(const issue *f, uint32_t layer, bool wanted, uint32_t items)
                         .head_dim = f->plan->head_dim,
                         .head_stride = e->head_stride,
                         .parts = e->parts,
+                        .merged_apart = f->rows > OWN_MERGE_ROWS && s->spans > 1,
                         .scale = f->plan->layer[layer].scale * 1.44269504f};
     for (uint32_t g = 0; g < s->n_groups[wanted]; g++) {
         bool only = s->n_groups[wanted] == 1; /* then with items that do nothing */
@@ -195,6 +199,11 @@ static void attend(const issue *f, uint32_t layer, bool wanted, uint32_t items)
         args.items = all + (only ? 0 : begin[g]);
         dim3 grid = {only ? items : begin[g + 1] - begin[g], f->plan->kv_heads * e->parts, 1};
         launch(s, "attention", kernel, grid, KVF_CUDA_WARPS * 32, 0, &args);
+        if (!args.merged_apart) continue;
+        uint32_t left = f->rows - args.first_place;
+        grid = (dim3){(args.heads + KVF_CUDA_WARPS - 1) / KVF_CUDA_WARPS,
+                      left < s->group_rows ? left : s->group_rows, 1};
+        launch(s, "merging spans", kvf_cuda_merge_kernel(), grid, KVF_CUDA_WARPS * 32, 0, &args);
     }
 }
 

@@ -147,6 +147,7 @@ typedef struct cuda_attend {
     void *a;           /* [place][heads][head_dim] */
     float *partial;    /* [place - first_place][spans][heads][head_dim + 2] m, l and a of spans */
     uint32_t *arrived; /* [place - first_place][blocks of a row] spans that are there; zeros */
+    uint32_t merged_apart; /* spans are merged by a kernel of their own */
     uint32_t first_place, spans;
     uint32_t qkv_stride, a_stride, a_bf16;
     uint32_t heads, kv_heads, head_dim, head_stride;
@@ -174,6 +175,7 @@ const void *kvf_cuda_embed_kernel(void);
 const void *kvf_cuda_rowwise_kernel(void);
 const void *kvf_cuda_store_kernel(void);
 const void *kvf_cuda_attend_kernel(bool bf16, uint32_t head_dim);
+const void *kvf_cuda_merge_kernel(void);
 const void *kvf_cuda_read_kernel(void);
 /* *operations: of one thread in one step. */
 const void *kvf_cuda_multiply_kernel(uint32_t precision, uint32_t *operations);

@@ -99,12 +99,12 @@ typedef struct cuda_state {
     float *stack[2];  /* [CUDA_OUT_ROWS][widest stage] */
     float *partial;
     uint32_t *arrived;
-    float *out;                  /* [CUDA_OUT_ROWS][widest head] */
+    float *out[KVF_HEADS];       /* [CUDA_OUT_ROWS][width] */
     uint8_t *pass;               /* lists on the device */
     uint8_t *sent;               /* what they are, in memory that the device reads */
-    float *received;             /* as out, on the host */
+    float *received[KVF_HEADS];  /* as out, on the host */
     uint64_t at[CUDA_LISTS + 1]; /* where lists begin */
-    uint32_t hidden_stride, qkv_stride, h_stride, a_stride, up_stride, stack_stride, out_stride;
+    uint32_t hidden_stride, qkv_stride, h_stride, a_stride, up_stride, stack_stride;
     uint64_t zero_bytes;       /* of memory behind the cache, which must begin as zeros */
     uint8_t *next;             /* lists of the pass that comes */
     uint64_t used[CUDA_LISTS]; /* bytes of each */

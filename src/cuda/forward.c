@@ -253,7 +253,7 @@ static void trunk(cuda_state *s, const cuda_shape *shape)
 
 /* ---- heads ----------------------------------------------------------------------------------- */
 
-/* A stack of stages over normed rows, from one buffer into the other and at last to s->out. */
+/* A stack of stages over normed rows, from one buffer into the other and at last to out. */
 static void run_stack(const issue *f, kvf_head head)
 {
     cuda_state *s = f->s;
@@ -263,7 +263,7 @@ static void run_stack(const issue *f, kvf_head head)
     for (uint32_t i = 0; i < stack->n_stages; i++) {
         const kvf_stage *stage = &stack->stages[i];
         bool last = i + 1 == stack->n_stages;
-        float *x = s->stack[from], *y = last ? s->out : s->stack[1 - from];
+        float *x = s->stack[from], *y = last ? s->out[head] : s->stack[1 - from];
         uint32_t y_stride = last ? stack->width : s->stack_stride;
         if (stage->kind == KVF_STAGE_LINEAR) {
             cuda_product p = {.w = f->e->head[head][i].linear,
@@ -291,7 +291,7 @@ static void run_stack(const issue *f, kvf_head head)
     }
 }
 
-/* One piece of the rows that want a head, to s->out. */
+/* One piece of the rows that want a head: at most `rows`. */
 static void run_head(cuda_state *s, kvf_head head, uint32_t piece, uint32_t rows)
 {
     const cuda_engine *e = s->engine;
@@ -302,9 +302,12 @@ static void run_head(cuda_state *s, kvf_head head, uint32_t piece, uint32_t rows
     f.active = (cuda_list){counts + head * s->pieces + piece,
                            index + (size_t)head * s->limits.rows + piece * CUDA_OUT_ROWS};
     if (head == KVF_HIDDEN) {
-        norm_rows(&f, &e->final_norm, s->x, s->hidden_stride, true, s->out, e->plan->hidden, false);
+        norm_rows(&f, &e->final_norm, s->x, s->hidden_stride, true, s->out[head], e->plan->hidden,
+                  false);
     } else if (stack->n_stages == 1 && stack->stages[0].kind == KVF_STAGE_LINEAR) {
-        cuda_product p = {.w = e->head[head][0].linear, .y = s->out, .y_stride = stack->width};
+        cuda_product p = {.w = e->head[head][0].linear,
+                          .y = s->out[head],
+                          .y_stride = stack->width};
         multiply_normed(&f, "logits", &e->final_norm, &p);
     } else {
         norm_rows(&f, &e->final_norm, s->x, s->hidden_stride, true, s->stack[0], s->stack_stride,
@@ -313,36 +316,43 @@ static void run_head(cuda_state *s, kvf_head head, uint32_t piece, uint32_t rows
     }
 }
 
-/* Bring rows of a head, and give them to whom they belong. */
-static void receive(cuda_state *s, kvf_head head, uint32_t piece, float *const *to)
+static uint32_t rows_of_piece(uint32_t rows, uint32_t piece)
+{
+    uint32_t before = piece * CUDA_OUT_ROWS, left = rows > before ? rows - before : 0;
+    return left < CUDA_OUT_ROWS ? left : CUDA_OUT_ROWS;
+}
+
+static void run_heads(cuda_state *s, const cuda_shape *shape, uint32_t piece)
+{
+    for (int h = 0; h < KVF_HEADS; h++) {
+        uint32_t rows = rows_of_piece(shape->outs[h], piece);
+        if (rows) run_head(s, (kvf_head)h, piece, rows);
+    }
+}
+
+/* Bring a piece of all heads, and give rows to whom they belong. */
+static void receive(cuda_state *s, const kvf_pass_outputs *out, uint32_t piece)
 {
     const uint32_t *pieces = cuda_list_on_host(s, CUDA_PIECES),
                    *rows = cuda_list_on_host(s, CUDA_OUTS);
-    uint32_t n = pieces[head * s->pieces + piece], width = s->engine->plan->head[head].width;
-    uint64_t bytes = (uint64_t)n * width * sizeof(float);
-    if (s->failed || !n) return;
-    cuda_did(s, "bringing outputs back",
-             cudaMemcpyAsync(s->received, s->out, bytes, cudaMemcpyDeviceToHost, s->stream));
+    for (int h = 0; h < KVF_HEADS && !s->failed; h++) {
+        uint64_t bytes = (uint64_t)pieces[h * s->pieces + piece] * s->engine->plan->head[h].width *
+                         sizeof(float);
+        if (bytes && cuda_did(s, "bringing outputs back",
+                              cudaMemcpyAsync(s->received[h], s->out[h], bytes,
+                                              cudaMemcpyDeviceToHost, s->stream)))
+            s->received_bytes += bytes;
+    }
     if (!cuda_did(s, "waiting for a pass", cudaStreamSynchronize(s->stream))) return;
-    s->received_bytes += bytes;
-    rows += (size_t)head * s->limits.rows + piece * CUDA_OUT_ROWS;
-    for (uint32_t i = 0; i < n; i++)
-        memcpy(to[rows[i]], s->received + (size_t)i * width, width * sizeof(float));
+    for (int h = 0; h < KVF_HEADS; h++) {
+        const uint32_t *row = rows + (size_t)h * s->limits.rows + piece * CUDA_OUT_ROWS,
+                       width = s->engine->plan->head[h].width;
+        for (uint32_t i = 0; i < pieces[h * s->pieces + piece]; i++)
+            memcpy(out->head[h][row[i]], s->received[h] + (size_t)i * width, width * sizeof(float));
+    }
 }
 
 /* ---- graphs ---------------------------------------------------------------------------------- */
-
-/* The one head that wants few enough rows to be part of the graph: -1 if none, or several, do. */
-static int only_head(const cuda_shape *shape)
-{
-    int only = -1;
-    for (int h = 0; h < KVF_HEADS; h++) {
-        if (!shape->outs[h]) continue;
-        if (only >= 0) return -1;
-        only = h;
-    }
-    return only;
-}
 
 static void record(cuda_state *s, const cuda_shape *shape, cudaGraphExec_t *exec)
 {
@@ -351,8 +361,7 @@ static void record(cuda_state *s, const cuda_shape *shape, cudaGraphExec_t *exec
                   cudaStreamBeginCapture(s->stream, cudaStreamCaptureModeRelaxed)))
         return;
     trunk(s, shape);
-    if (only_head(shape) >= 0)
-        run_head(s, (kvf_head)only_head(shape), 0, shape->outs[only_head(shape)]);
+    run_heads(s, shape, 0);
     cudaError_t code = cudaStreamEndCapture(s->stream, &graph); /* also after a failure */
     if (cuda_did(s, "recording a pass", code))
         cuda_did(s, "making a graph", cudaGraphInstantiate(exec, graph, 0));
@@ -394,24 +403,22 @@ static void run(cuda_state *s, const kvf_pass *pass, const kvf_pass_outputs *out
 {
     cuda_shape shape;
     cudaGraphExec_t graph = NULL;
+    uint32_t most = 0;
     kvf_cuda_send_pass(s, pass, out, &shape);
-    int head = -1;
+    for (int h = 0; h < KVF_HEADS; h++)
+        if (shape.outs[h] > most) most = shape.outs[h];
     if (!s->failed && pass->n_rows <= CUDA_GRAPH_ROWS && pass->n_rows <= s->group_rows)
         graph = graph_of(s, &shape);
     if (graph) {
         cuda_did(s, "running a pass", cudaGraphLaunch(graph, s->stream));
-        head = only_head(&shape);
-        if (head >= 0) receive(s, (kvf_head)head, 0, out->head[head]);
-    } else {
-        trunk(s, &shape);
+        receive(s, out, 0);
+        return;
     }
-    for (int h = 0; h < KVF_HEADS; h++)
-        for (uint32_t i = 0; i * CUDA_OUT_ROWS < shape.outs[h] && h != head; i++) {
-            uint32_t left = shape.outs[h] - i * CUDA_OUT_ROWS;
-            run_head(s, (kvf_head)h, i, left < CUDA_OUT_ROWS ? left : CUDA_OUT_ROWS);
-            receive(s, (kvf_head)h, i, out->head[h]);
-        }
-    cuda_did(s, "waiting for a pass", cudaStreamSynchronize(s->stream));
+    trunk(s, &shape);
+    for (uint32_t piece = 0; piece == 0 || piece * CUDA_OUT_ROWS < most; piece++) {
+        run_heads(s, &shape, piece);
+        receive(s, out, piece);
+    }
 }
 
 kvf_status kvf_cuda_forward(void *state, const kvf_pass *pass, const kvf_pass_outputs *out,

@@ -12,7 +12,6 @@ static void set_sizes(cuda_state *s)
 {
     const cuda_engine *e = s->engine;
     const kvf_plan *plan = e->plan;
-    uint32_t widest = 0;
     s->spans = (s->limits.depth + KVF_SPAN - 1) / KVF_SPAN;
     s->group_rows = PARTIAL_SPANS / s->spans;
     if (s->group_rows < 1) s->group_rows = 1;
@@ -24,9 +23,6 @@ static void set_sizes(cuda_state *s)
     s->a_stride = cuda_up_to(e->q_dim, KVF_UNIT);
     s->up_stride = cuda_up_to(e->inner, KVF_UNIT);
     s->stack_stride = cuda_up_to(e->widest_stage, KVF_UNIT);
-    for (int h = 0; h < KVF_HEADS; h++)
-        if (plan->head[h].width > widest) widest = plan->head[h].width;
-    s->out_stride = widest;
 }
 
 /* Where lists of a pass begin; returns their bytes. */
@@ -87,7 +83,8 @@ static uint64_t lay_out(cuda_state *s, uint8_t *base)
     s->cos = kvf_place(&b, turns, f);
     s->sin = kvf_place(&b, turns, f);
     s->partial = kvf_place(&b, group * s->spans * plan->heads * (plan->head_dim + 2), f);
-    s->out = kvf_place(&b, (uint64_t)CUDA_OUT_ROWS * s->out_stride, f);
+    for (int h = 0; h < KVF_HEADS; h++)
+        s->out[h] = kvf_place(&b, (uint64_t)CUDA_OUT_ROWS * plan->head[h].width, f);
     return b.used;
 }
 
@@ -104,9 +101,15 @@ static uint64_t lay_out_host(cuda_state *s, uint8_t *base)
     return b.used;
 }
 
-static uint64_t pinned_bytes(const cuda_state *s)
+/* And what the device reads and writes there. */
+static uint64_t lay_out_pinned(cuda_state *s, uint8_t *base)
 {
-    return s->at[CUDA_LISTS] + (uint64_t)CUDA_OUT_ROWS * s->out_stride * sizeof(float);
+    kvf_block b = {.base = base};
+    s->sent = kvf_place(&b, s->at[CUDA_LISTS], 1);
+    for (int h = 0; h < KVF_HEADS; h++)
+        s->received[h] =
+            kvf_place(&b, (uint64_t)CUDA_OUT_ROWS * s->engine->plan->head[h].width, sizeof(float));
+    return b.used;
 }
 
 uint64_t kvf_cuda_state_bytes(const void *engine, const kvf_limits *limits)
@@ -115,7 +118,7 @@ uint64_t kvf_cuda_state_bytes(const void *engine, const kvf_limits *limits)
     set_sizes(&s);
     uint64_t total = lay_out(&s, NULL);
     return kvf_add(total, lay_out_host(&s, NULL), &total) &&
-                   kvf_add(total, pinned_bytes(&s), &total)
+                   kvf_add(total, lay_out_pinned(&s, NULL), &total)
                ? total
                : UINT64_MAX;
 }
@@ -146,10 +149,9 @@ static cudaError_t take_memory(cuda_state *s)
     uint8_t *pinned = NULL;
     cudaError_t code = cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking);
     if (!code) code = cudaMalloc((void **)&s->memory, s->memory_bytes);
-    if (!code) code = cudaMallocHost((void **)&pinned, pinned_bytes(s));
+    if (!code) code = cudaMallocHost((void **)&pinned, lay_out_pinned(s, NULL));
     if (code) return code;
-    s->sent = pinned;
-    s->received = (float *)(pinned + s->at[CUDA_LISTS]);
+    lay_out_pinned(s, pinned);
     memset(s->sent, 0, s->at[CUDA_LISTS]);
     lay_out(s, s->memory);
     /* Attention writes no zeros behind its rows, spans are counted from zero, and nothing was sent. */
@@ -225,8 +227,8 @@ void kvf_cuda_state_stats(const void *state, kvf_engine_stats *stats)
     cuda_state host = *s;
     *stats = (kvf_engine_stats){
         .cache_bytes = s->cache_bytes,
-        .buffer_bytes =
-            s->memory_bytes - s->cache_bytes + pinned_bytes(s) + lay_out_host(&host, NULL),
+        .buffer_bytes = s->memory_bytes - s->cache_bytes + lay_out_pinned(&host, NULL) +
+                        lay_out_host(&host, NULL),
         .sent_bytes = s->sent_bytes,
         .received_bytes = s->received_bytes,
     };

@@ -59,6 +59,7 @@ typedef struct bench_row {
     uint64_t cache_bytes;   /* taken */
     uint64_t formula_bytes; /* 2 * layers * batch * KV heads * length * head_dim * element */
     uint64_t peak_bytes;    /* resident size of the process, at most, up to this row */
+    uint64_t device_bytes;  /* in use on the device, as its driver says */
     /* bytes; the graph's are computed, not measured */
     double copied_per_token, graph_copied_per_token;
     double sent_per_token, received_per_token; /* to and from a device */

@@ -54,6 +54,7 @@ static json_t *row_json(const bench_row *r)
     json_object_set_new(o, "cache_bytes", json_integer((json_int_t)r->cache_bytes));
     json_object_set_new(o, "formula_bytes", json_integer((json_int_t)r->formula_bytes));
     json_object_set_new(o, "peak_rss_bytes", json_integer((json_int_t)r->peak_bytes));
+    json_object_set_new(o, "device_bytes", json_integer((json_int_t)r->device_bytes));
     json_object_set_new(o, "moved_buffers", json_integer((json_int_t)r->moved_buffers));
     json_object_set_new(o, "samples_s", numbers(r->samples, r->n_samples));
     json_object_set_new(o, "steps_s", numbers(r->steps, r->n_steps));
@@ -111,6 +112,7 @@ typedef enum column {
     RECEIVED,
     MOVED,
     RSS,
+    DEVICE,
     COLUMNS
 } column;
 
@@ -139,6 +141,7 @@ static const table_column columns[COLUMNS] = {
     [RECEIVED] = {"received/token", false},
     [MOVED] = {"moved", false},
     [RSS] = {"peak MB", false},
+    [DEVICE] = {"device MB", false},
 };
 
 static void put(char *cell, bool known, const char *fmt, double value)
@@ -176,6 +179,7 @@ static void fill_memory(char (*cell)[TABLE_TEXT], const bench_row *r)
     put(cell[RECEIVED], strcmp(r->device, "cpu"), "%.0f", r->received_per_token);
     put(cell[MOVED], cached, "%.0f", (double)r->moved_buffers);
     put(cell[RSS], true, "%.0f", (double)r->peak_bytes / 1e6);
+    put(cell[DEVICE], r->device_bytes, "%.0f", (double)r->device_bytes / 1e6);
 }
 
 table bench_table(const bench_result *result, const char *suite, bool memory)

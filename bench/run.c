@@ -289,6 +289,7 @@ static void note_run(bench *b, bench_row *r, const measured *m, double *ttft)
     r->samples[r->n_samples++] = m->total;
     r->fork_s = m->fork;
     r->cache_bytes = m->stats.cache_bytes;
+    r->device_bytes = m->stats.device_bytes;
     r->copied_per_token = (double)m->stats.copied_bytes / (double)tokens;
     r->graph_copied_per_token = (double)m->stats.graph_copied_bytes / (double)tokens;
     r->sent_per_token = (double)m->stats.sent_bytes / (double)tokens;

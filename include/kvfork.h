@@ -282,6 +282,7 @@ typedef struct kvf_tree_stats {
     uint64_t graph_copied_bytes; /* computed: what the graph itself copies from past to present */
     uint64_t sent_bytes;         /* to the cuda engine's device: tokens, slots and runs */
     uint64_t received_bytes;     /* from it: outputs that were wanted */
+    uint64_t device_bytes;       /* of its memory in use, by all processes, as its driver says */
     uint64_t moved_buffers;      /* times a cache buffer changed its address: always 0 */
     bool no_cache;
 } kvf_tree_stats;

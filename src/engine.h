@@ -50,7 +50,7 @@ typedef struct kvf_limits {
 typedef struct kvf_engine_stats {
     uint64_t cache_bytes, buffer_bytes, runtime_bytes; /* as in kvf_tree_stats */
     uint64_t copied_bytes, graph_copied_bytes, moved_buffers;
-    uint64_t sent_bytes, received_bytes; /* over the bus of a device */
+    uint64_t sent_bytes, received_bytes, device_bytes;
 } kvf_engine_stats;
 
 /* What a machine could do at most, per second; 0: not known. */

@@ -291,6 +291,7 @@ void kvf_tree_get_stats(const kvf_tree *t, kvf_tree_stats *stats)
         .moved_buffers = engine.moved_buffers,
         .sent_bytes = engine.sent_bytes,
         .received_bytes = engine.received_bytes,
+        .device_bytes = engine.device_bytes,
         .no_cache = t->no_cache,
     };
 }

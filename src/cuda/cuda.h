@@ -57,13 +57,14 @@ enum {
     CUDA_GRAPHS = 32,     /* kept by a tree */
 };
 
-/* Lists of a pass, each at a place of its own in one block, on the host and on the device. */
+/* Lists of a pass, each at a place of its own in one block, on the host and on the device: those that
+ * differ from step to step side by side. */
 typedef enum cuda_list_id {
     CUDA_COUNTS = 0,   /* cuda_counts */
     CUDA_PIECES,       /* [KVF_HEADS][pieces] rows in every piece of CUDA_OUT_ROWS */
-    CUDA_ROWS,         /* [rows] cuda_row */
     CUDA_WANTED,       /* [rows] rows with outputs */
     CUDA_OUTS,         /* [KVF_HEADS][rows] rows that want a head */
+    CUDA_ROWS,         /* [rows] cuda_row */
     CUDA_RUNS,         /* [runs] */
     CUDA_ITEMS,        /* [rows * spans] of all rows */
     CUDA_WANTED_ITEMS, /* [rows * spans] of those with outputs */

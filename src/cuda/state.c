@@ -32,9 +32,9 @@ static uint64_t lay_out_lists(cuda_state *s)
                    size[CUDA_LISTS] = {
                        [CUDA_COUNTS] = sizeof(cuda_counts),
                        [CUDA_PIECES] = (uint64_t)KVF_HEADS * s->pieces * sizeof(uint32_t),
-                       [CUDA_ROWS] = rows * sizeof(cuda_row),
                        [CUDA_WANTED] = rows * sizeof(uint32_t),
                        [CUDA_OUTS] = KVF_HEADS * rows * sizeof(uint32_t),
+                       [CUDA_ROWS] = rows * sizeof(cuda_row),
                        [CUDA_RUNS] = (uint64_t)s->limits.runs * sizeof(kvf_run),
                        [CUDA_ITEMS] = 2 * rows * s->spans * sizeof(cuda_item),
                        [CUDA_WANTED_ITEMS] = 2 * rows * s->spans * sizeof(cuda_item),
@@ -225,11 +225,18 @@ void kvf_cuda_state_stats(const void *state, kvf_engine_stats *stats)
 {
     const cuda_state *s = state;
     cuda_state host = *s;
+    cuda_before before;
+    size_t available = 0, total = 0;
+    if (kvf_cuda_enter(s->engine, &before) || cudaMemGetInfo(&available, &total))
+        total = available = 0;
+    (void)cudaGetLastError();
+    kvf_cuda_leave(before);
     *stats = (kvf_engine_stats){
         .cache_bytes = s->cache_bytes,
         .buffer_bytes = s->memory_bytes - s->cache_bytes + lay_out_pinned(&host, NULL) +
                         lay_out_host(&host, NULL),
         .sent_bytes = s->sent_bytes,
         .received_bytes = s->received_bytes,
+        .device_bytes = total - available,
     };
 }

@@ -41,6 +41,18 @@ test_shape test_llama(uint32_t layers, uint32_t heads, uint32_t kv_heads, uint32
                         .positions = TEST_ROTARY_HALF};
 }
 
+test_shape test_shape_of(const test_variant *v, uint32_t layers, uint32_t vocab)
+{
+    test_shape s = v->llama ? test_llama(layers, v->heads, v->kv_heads, v->head_dim, vocab)
+                            : test_gpt2(layers, v->heads, v->head_dim, vocab);
+    s.positions = v->positions;
+    s.qk_norm = v->qk_norm;
+    s.parallel = v->parallel;
+    s.pairs = v->pairs;
+    s.value_head = true;
+    return s;
+}
+
 /* Memory of a plan, and the generator behind its numbers. */
 typedef struct maker {
     kvf_rng rng;

@@ -26,6 +26,17 @@ test_shape test_gpt2(uint32_t layers, uint32_t heads, uint32_t head_dim, uint32_
 test_shape test_llama(uint32_t layers, uint32_t heads, uint32_t kv_heads, uint32_t head_dim,
                       uint32_t vocab);
 
+/* One line of a table of shapes that a test goes through, with a head for values. */
+typedef struct test_variant {
+    const char *name;
+    bool llama; /* else gpt2, whose kv_heads are its heads */
+    uint32_t heads, kv_heads, head_dim;
+    test_positions positions;
+    bool qk_norm, parallel;
+    uint32_t pairs;
+} test_variant;
+test_shape test_shape_of(const test_variant *v, uint32_t layers, uint32_t vocab);
+
 /* A model whose engine is native, loaded with these options (threads, precision, kv, cpu). NULL and
  * a message in err if that fails. Equal seeds and shapes give equal weights. */
 kvf_model *test_model_create(const test_shape *shape, uint64_t seed,

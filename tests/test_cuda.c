@@ -23,36 +23,23 @@
 
 enum { VOCAB = FOREST_VOCAB, SPAN = 256 /* positions that a block attends to */ };
 
-static const struct {
-    const char *name;
-    uint32_t kind, heads, kv_heads, head_dim;
-    test_positions positions;
-    bool qk_norm, parallel;
-    uint32_t pairs;
-} shapes[] = {
-    {"gpt2 4x8", 0, 4, 4, 8, TEST_LEARNED, false, false, 0},
-    {"gpt2 3x20", 0, 3, 3, 20, TEST_LEARNED, false, false, 0},
-    {"llama 4/2x64", 1, 4, 2, 64, TEST_ROTARY_HALF, false, false, 0},
-    {"llama 9/1x12 interleaved", 1, 9, 1, 12, TEST_ROTARY_INTERLEAVED, true, false, 0},
-    {"llama 1x128 frequencies", 1, 1, 1, 128, TEST_ROTARY_FREQUENCIES, true, false, 0},
-    {"gpt-neox 3x32, 4 pairs", 0, 3, 3, 32, TEST_ROTARY_HALF, false, true, 4},
-    {"llama 1x200", 1, 1, 1, 200, TEST_ROTARY_HALF, false, false, 0},
+static const test_variant shapes[] = {
+    {"gpt2 4x8", false, 4, 4, 8, TEST_LEARNED, false, false, 0},
+    {"gpt2 3x20", false, 3, 3, 20, TEST_LEARNED, false, false, 0},
+    {"llama 4/2x64", true, 4, 2, 64, TEST_ROTARY_HALF, false, false, 0},
+    {"llama 9/1x12 interleaved", true, 9, 1, 12, TEST_ROTARY_INTERLEAVED, true, false, 0},
+    {"llama 1x128 frequencies", true, 1, 1, 128, TEST_ROTARY_FREQUENCIES, true, false, 0},
+    {"gpt-neox 3x32, 4 pairs", false, 3, 3, 32, TEST_ROTARY_HALF, false, true, 4},
+    {"llama 1x200", true, 1, 1, 200, TEST_ROTARY_HALF, false, false, 0},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 static const char *const precisions[] = {"f32", "bf16", "q8"}, *const caches[] = {"f32", "bf16"};
 
 static test_shape shape_of(size_t i, uint32_t layers)
 {
-    test_shape s = shapes[i].kind ? test_llama(layers, shapes[i].heads, shapes[i].kv_heads,
-                                               shapes[i].head_dim, VOCAB)
-                                  : test_gpt2(layers, shapes[i].heads, shapes[i].head_dim, VOCAB);
+    test_shape s = test_shape_of(&shapes[i], layers, VOCAB);
     s.inner = 100;
     s.context = 2 * FOREST_LENGTH;
-    s.positions = shapes[i].positions;
-    s.qk_norm = shapes[i].qk_norm;
-    s.parallel = shapes[i].parallel;
-    s.pairs = shapes[i].pairs;
-    s.value_head = true;
     return s;
 }
 

@@ -35,32 +35,19 @@ static void in_teams(const kvf_model *model, bool apart)
     kvf_pool_be_patient(e->pool);
 }
 
-static const struct {
-    const char *name;
-    uint32_t kind, heads, kv_heads, head_dim;
-    test_positions positions;
-    bool qk_norm, parallel;
-    uint32_t pairs;
-} shapes[] = {
-    {"gpt2 8x8", 0, 8, 8, 8, TEST_LEARNED, false, false, 0},
-    {"gpt2 3x20", 0, 3, 3, 20, TEST_LEARNED, false, false, 0},
-    {"llama 4/2x64", 1, 4, 2, 64, TEST_ROTARY_HALF, false, false, 0},
-    {"llama 4/1x24 interleaved", 1, 4, 1, 24, TEST_ROTARY_INTERLEAVED, true, false, 0},
-    {"llama 2x16 frequencies", 1, 2, 2, 16, TEST_ROTARY_FREQUENCIES, true, false, 0},
-    {"gpt-neox 3x32, 4 pairs", 0, 3, 3, 32, TEST_ROTARY_HALF, false, true, 4},
+static const test_variant shapes[] = {
+    {"gpt2 8x8", false, 8, 8, 8, TEST_LEARNED, false, false, 0},
+    {"gpt2 3x20", false, 3, 3, 20, TEST_LEARNED, false, false, 0},
+    {"llama 4/2x64", true, 4, 2, 64, TEST_ROTARY_HALF, false, false, 0},
+    {"llama 4/1x24 interleaved", true, 4, 1, 24, TEST_ROTARY_INTERLEAVED, true, false, 0},
+    {"llama 2x16 frequencies", true, 2, 2, 16, TEST_ROTARY_FREQUENCIES, true, false, 0},
+    {"gpt-neox 3x32, 4 pairs", false, 3, 3, 32, TEST_ROTARY_HALF, false, true, 4},
 };
 
 static test_shape shape_of(size_t i)
 {
-    test_shape s = shapes[i].kind ? test_llama(2, shapes[i].heads, shapes[i].kv_heads,
-                                               shapes[i].head_dim, VOCAB)
-                                  : test_gpt2(2, shapes[i].heads, shapes[i].head_dim, VOCAB);
+    test_shape s = test_shape_of(&shapes[i], 2, VOCAB);
     s.context = 256;
-    s.positions = shapes[i].positions;
-    s.qk_norm = shapes[i].qk_norm;
-    s.parallel = shapes[i].parallel;
-    s.pairs = shapes[i].pairs;
-    s.value_head = true;
     return s;
 }
 

@@ -454,8 +454,8 @@ KVF_LANE void attend_query(const cuda_attend &p, const work &w, const uint32_t *
         }
         s[i] = first + 32 * i + lane < w.end ? sum * p.scale : -INFINITY;
     }
-    float m = kvf_warp_max(fmaxf(s[0], s[1])), e[2] = {exp2f(s[0] - m), exp2f(s[1] - m)},
-          l = kvf_warp_sum(e[0] + e[1]);
+    float m = warp_max(fmaxf(s[0], s[1])), e[2] = {exp2f(s[0] - m), exp2f(s[1] - m)},
+          l = warp_sum(e[0] + e[1]);
     for (uint32_t j = 0; j < KVF_CHUNK; j++) {
         const float *v = (const float *)p.v + slots[first + j] * stride + at;
         float weight = __shfl_sync(KVF_ALL, e[j / 32], (int)(j % 32));

@@ -47,18 +47,6 @@ KVF_LANE float kvf_load_shared_by_blocks(const float *p)
     return __ldcg(p);
 }
 
-/* The sum and the largest of all lanes, the same bits in each. */
-KVF_LANE float kvf_warp_sum(float x)
-{
-    for (int mask = 16; mask; mask >>= 1) x += __shfl_xor_sync(KVF_ALL, x, mask);
-    return x;
-}
-KVF_LANE float kvf_warp_max(float x)
-{
-    for (int mask = 16; mask; mask >>= 1) x = fmaxf(x, __shfl_xor_sync(KVF_ALL, x, mask));
-    return x;
-}
-
 /* Two numbers rounded to bf16, to nearest even: lo in the low half. */
 KVF_LANE uint32_t kvf_pack_bf16(float lo, float hi)
 {

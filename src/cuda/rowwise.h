@@ -7,10 +7,16 @@
 
 #include "cuda/kernels.h"
 
-KVF_LANE uint32_t list_size(const cuda_list &list, uint32_t most)
+/* The sum and the largest of all lanes, the same bits in each. */
+KVF_LANE float warp_sum(float x)
 {
-    uint32_t n = *list.n;
-    return n < most ? n : most;
+    for (int mask = 16; mask; mask >>= 1) x += __shfl_xor_sync(KVF_ALL, x, mask);
+    return x;
+}
+KVF_LANE float warp_max(float x)
+{
+    for (int mask = 16; mask; mask >>= 1) x = fmaxf(x, __shfl_xor_sync(KVF_ALL, x, mask));
+    return x;
 }
 
 KVF_LANE uint32_t list_row(const cuda_list &list, uint32_t place)
@@ -52,11 +58,11 @@ constexpr uint32_t NORM_PARTS = 8;
 
 template <uint32_t PARTS> KVF_LANE float sum_of_parts(const float part[PARTS], uint32_t n)
 {
-    float total = kvf_warp_sum(part[0]);
+    float total = warp_sum(part[0]);
     if constexpr (PARTS > 1) {
         KVF_UNROLL
         for (uint32_t k = 1; k < PARTS; k++)
-            if (k * KVF_WARP < n) total += kvf_warp_sum(part[k]);
+            if (k * KVF_WARP < n) total += warp_sum(part[k]);
     } else {
         KVF_SHARED float all[NORM_PARTS];
         if (threadIdx.x % KVF_WARP == 0) all[threadIdx.x / KVF_WARP] = total;

@@ -1,7 +1,7 @@
 /* selftest.cpp - the stand-in for a CUDA device, tested by small kernels. "speed": its costs. */
 #include "device.h"
 
-#include "cuda/lane.h"
+#include "cuda/rowwise.h"
 
 #include <chrono>
 #include <stdio.h>
@@ -54,7 +54,7 @@ KVF_KERNEL(64) shuffles(args p)
 {
     kvf_wait_for_kernel_before();
     uint32_t i = threadIdx.x, lane = i % KVF_WARP;
-    uint32_t sum = (uint32_t)kvf_warp_sum((float)lane), top = (uint32_t)kvf_warp_max((float)i);
+    uint32_t sum = (uint32_t)warp_sum((float)lane), top = (uint32_t)warp_max((float)i);
     uint32_t next = __shfl_sync(KVF_ALL, i, (int)lane + 1);
     int other = __shfl_xor_sync(KVF_ALL, (int)i, 3);
     p.out[4 * i] = sum;

@@ -165,17 +165,6 @@ KVF_LANE float kvf_load_shared_by_blocks(const float *p)
     return *p;
 }
 
-KVF_LANE float kvf_warp_sum(float x)
-{
-    for (int mask = 16; mask; mask >>= 1) x += __shfl_xor_sync(KVF_ALL, x, mask);
-    return x;
-}
-KVF_LANE float kvf_warp_max(float x)
-{
-    for (int mask = 16; mask; mask >>= 1) x = fmaxf(x, __shfl_xor_sync(KVF_ALL, x, mask));
-    return x;
-}
-
 KVF_LANE uint32_t kvf_pack_bf16(float lo, float hi)
 {
     uint32_t l = __float_as_uint(lo), h = __float_as_uint(hi);

@@ -12,9 +12,9 @@ JOBS ?= $(shell nproc)
 # Progress is for people: none where the output is kept.
 QUIET := $(if $(filter true,$(CI))$(if $(MAKE_TERMOUT),,pipe),--quiet)
 
-# $(call build,FOLDER,FLAGS)
+# $(call build,FOLDER,FLAGS[,TARGET])
 build = cmake -S . -B $(1) -G Ninja $(2) $(CMAKE_FLAGS) $(if $(QUIET),>/dev/null) && \
-	cmake --build $(1) -- -j $(JOBS) $(QUIET)
+	cmake --build $(1) -- -j $(JOBS) $(QUIET) $(3)
 address := -DSANITIZE=address,undefined # a comma would end an argument of call
 ctest = ctest --output-on-failure --no-tests=error -j $(JOBS) --test-dir
 c_files := $(shell find include src report bench cli trigo tests -name '*.[ch]' -o -name '*.cu' -o -name '*.cpp')
@@ -56,7 +56,7 @@ ci-address:
 	@$(ctest) build-address
 
 ci-threads:
-	@CC=clang $(call build,build-threads,-DKVF_WERROR=ON -DSANITIZE=thread)
+	@CC=clang $(call build,build-threads,-DKVF_WERROR=ON -DSANITIZE=thread,test_threads)
 	@$(ctest) build-threads -L threads
 
 ci-lint: ci-address

@@ -76,10 +76,10 @@ static void same_bits(void **unused)
             kvf_model *m = load(&kvf_engine_cuda, &shape, precisions[p], kv);
             char what[100];
             snprintf(what, sizeof what, "%s, %s, cache %s", shapes[s].name, precisions[p], kv);
-            f.length = 40;
+            f.length = 24;
             forest_draw(&f, &rng);
             forest_expect(&f, m);
-            forest_wander(&f, m, false, 15, &rng, what);
+            forest_wander(&f, m, false, 8, &rng, what);
             if (p == s % 3) forest_wander(&f, m, true, 0, &rng, what);
             test_model_free(m);
         }

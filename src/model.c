@@ -380,12 +380,9 @@ static const char *without_path(const kvf_model *m, const char *msg)
 
 static kvf_status accepts(const kvf_model *m, const kvf_engine_ops *ops, kvf_error *err)
 {
-    bool cpu = !strcmp(m->info.device, "cpu");
-    if (!strcmp(ops->name, "native") && !cpu)
+    if (!strcmp(ops->name, "native") && strcmp(m->info.device, "cpu"))
         return kvf_fail(err, KVF_ERR_ENGINE, "the native engine runs on the cpu, not on %s",
                         m->info.device);
-    if (!strcmp(ops->name, "cuda") && cpu)
-        return kvf_fail(err, KVF_ERR_ENGINE, "the cuda engine runs on cuda:N, not on the cpu");
     return ops->accepts(m, err);
 }
 

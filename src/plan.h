@@ -123,4 +123,11 @@ typedef struct kvf_plan {
 struct kvf_model;
 kvf_status kvf_plan_lift(kvf_plan **out, const struct kvf_model *model, kvf_error *err);
 void kvf_plan_free(kvf_plan *plan); /* NULL is fine */
+
+/* ---- plan.c ---------------------------------------------------------------------------------- */
+
+/* The widest row between stages of a stack: at least hidden. */
+uint32_t kvf_plan_widest_stage(const kvf_plan *plan);
+/* cos and sin [depth][pairs] of rotaries that are given as frequencies. */
+void kvf_rotary_tabulate(const kvf_rotary *r, uint32_t depth, float *to_cos, float *to_sin);
 #endif

@@ -213,7 +213,9 @@ kvf_model *test_model_create_for(const kvf_engine_ops *engine, const test_shape 
                                .vocab = shape->vocab,
                                .context = shape->context,
                                .engine = engine->name,
-                               .device = "cpu",
+                               .device = m->options.device              ? m->options.device
+                                         : engine == &kvf_engine_native ? "cpu"
+                                                                        : "cuda:0",
                                .caches = true,
                                .threads = m->options.threads ? m->options.threads : 1};
     for (int h = 0; h < KVF_HEADS; h++) m->info.width[h] = m->plan->head[h].width;

@@ -34,8 +34,8 @@ says "no include/onnxruntime_c_api.h is there" "ONNXRUNTIME_ROOT"
 configure -DKVF_ORT=OFF || fail "without the ort engine: $(cat "$tmp/said")"
 says "ONNX Runtime: off" "KVF_ORT=OFF"
 
-if [[ ! -d $source/src/cuda ]]; then
-    configure -DKVF_CUDA=on && fail "KVF_CUDA=on is taken by a tree without a cuda engine"
-    says "no cuda engine" "KVF_CUDA=on"
-fi
+configure -DKVF_CUDA=on -DCMAKE_DISABLE_FIND_PACKAGE_CUDAToolkit=ON && fail "KVF_CUDA=on is taken without a toolkit"
+says "no CUDA toolkit of version 12 or newer is found" "KVF_CUDA=on"
+configure -DKVF_CUDA=auto -DCMAKE_DISABLE_FIND_PACKAGE_CUDAToolkit=ON || fail "without a toolkit: $(cat "$tmp/said")"
+says "so no cuda engine" "KVF_CUDA=auto"
 echo "configured with and without what can be missing"

@@ -20,7 +20,7 @@ ROOMS = [
     ("api", ["include/kvfork.h"], []),
     ("base", ["src/base.", "src/output.", "src/rng."], ["api"]),
     ("onnx", ["src/onnx/"], LOW),
-    ("plan", ["src/plan.h", "src/matrix."], LOW + ["onnx"]),
+    ("plan", ["src/plan.", "src/matrix."], LOW + ["onnx"]),
     ("engine", ["src/engine.h", "src/tiles."], LOW),
     ("model", ["src/model.h"], LOW + ["onnx", "plan", "engine"]),
     ("lift", ["src/lift/"], ENGINE),

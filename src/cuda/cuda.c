@@ -54,7 +54,7 @@ static kvf_status find_device(const struct kvf_model *model, int *device, int *c
                               kvf_error *err)
 {
     enum { OLDEST = 70 };
-    const char *name = model->options.device ? model->options.device : "cuda:0";
+    const char *name = model->info.device;
     int n = 0, major = 0, minor = 0;
     if (strncmp(name, "cuda:", 5))
         return kvf_fail(err, KVF_ERR_ENGINE, "the cuda engine runs on cuda:N, not on %s", name);
@@ -336,13 +336,10 @@ static void set_sizes(cuda_engine *e)
     e->kv_dim = plan->kv_heads * plan->head_dim;
     e->head_stride = cuda_up_to(plan->head_dim, 8);
     e->parts = (group + most - 1) / most;
-    e->widest_stage = plan->hidden;
+    e->widest_stage = kvf_plan_widest_stage(plan);
+    e->row_bytes = plan->kv_heads * e->head_stride * (e->bf16_cache ? 2 : 4);
     for (uint32_t i = 0; i < plan->layers; i++)
         if (plan->layer[i].up.w.out > e->inner) e->inner = plan->layer[i].up.w.out;
-    for (int h = 0; h < KVF_HEADS; h++)
-        for (uint32_t i = 0; i < plan->head[h].n_stages && plan->head[h].n_stages > 1; i++)
-            if (plan->head[h].stages[i].linear.w.out > e->widest_stage)
-                e->widest_stage = plan->head[h].stages[i].linear.w.out;
 }
 
 static void describe(const cuda_engine *e, kvf_model_info *info)
@@ -350,8 +347,7 @@ static void describe(const cuda_engine *e, kvf_model_info *info)
     info->weight_bytes = e->weight_bytes;
     info->precision = kvf_precision_names[e->precision];
     info->kv_type = e->bf16_cache ? "bfloat16" : "float32";
-    info->bytes_per_token = (uint64_t)e->plan->layers * 2 * e->plan->kv_heads * e->head_stride *
-                            (e->bf16_cache ? 2 : 4);
+    info->bytes_per_token = (uint64_t)e->plan->layers * 2 * e->row_bytes;
     info->engine_version = kvf_version();
     info->device_name = e->device_name;
 }

@@ -42,6 +42,7 @@ typedef struct cuda_engine {
     uint64_t weight_bytes, table_bytes; /* table_bytes: of embeddings, which are read by row */
     char device_name[256];
     uint32_t q_dim, kv_dim, head_stride; /* head_stride: elements of a head in the cache */
+    uint32_t row_bytes;                  /* of K or V of one slot and layer */
     uint32_t inner, widest_stage;
     uint32_t parts; /* blocks that share the queries of one head of K and V */
 } cuda_engine;
@@ -75,6 +76,7 @@ typedef enum cuda_list_id {
 typedef struct cuda_shape {
     uint32_t rows, wanted, outs[KVF_HEADS]; /* at most so many */
     uint32_t items, wanted_items;
+    uint32_t small; /* few enough rows for a graph */
 } cuda_shape;
 
 typedef struct cuda_graph {
@@ -93,7 +95,7 @@ typedef struct cuda_state {
     cudaError_t failed; /* the first error of a pass that is being issued */
     const char *doing;  /* what it was */
     uint8_t *memory;    /* on the device: the cache and all buffers */
-    uint64_t memory_bytes, cache_bytes;
+    uint64_t memory_bytes, cache_bytes, host_bytes;
     uint8_t *cache; /* [layers][2][slots][kv_heads][head_stride] */
     float *x, *qkv, *cos, *sin;
     void *h, *a, *up; /* rows as products take them */

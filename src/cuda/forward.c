@@ -41,34 +41,38 @@ static void launch(cuda_state *s, const char *doing, const void *kernel, dim3 gr
     cuda_did(s, doing, cudaLaunchKernelExC(&config, kernel, all));
 }
 
-/* Norm of the active rows of x, or of a stack's buffer, to y by place. */
-static void norm_rows(const issue *f, const cuda_norm *norm, const float *x, uint32_t x_stride,
-                      bool by_row, void *y, uint32_t y_stride, bool bf16)
+static void change_rows(const issue *f, const char *doing, cuda_rowwise *p)
 {
-    cuda_rowwise args = {.list = f->active,
-                         .x = x,
-                         .y = y,
-                         .x_stride = x_stride,
-                         .y_stride = y_stride,
-                         .x_by_row = by_row,
-                         .y_bf16 = bf16,
-                         .norm = *norm};
-    args.norm.width = f->plan->hidden;
-    if (!by_row && norm->width) args.norm.width = norm->width;
     dim3 grid = {(f->rows + KVF_CUDA_WARPS - 1) / KVF_CUDA_WARPS, 1, 1};
-    launch(f->s, "norm", kvf_cuda_rowwise_kernel(), grid, KVF_CUDA_WARPS * 32, 0, &args);
+    launch(f->s, doing, kvf_cuda_rowwise_kernel(), grid, KVF_CUDA_WARPS * 32, 0, p);
+}
+
+/* Norm of the active rows of the residual stream, to y by place. */
+static void norm_rows(const issue *f, const cuda_norm *norm, void *y, uint32_t y_stride, bool bf16)
+{
+    cuda_rowwise p = {.list = f->active,
+                      .x = f->s->x,
+                      .y = y,
+                      .x_stride = f->s->hidden_stride,
+                      .y_stride = y_stride,
+                      .x_by_row = true,
+                      .y_bf16 = bf16,
+                      .norm = *norm};
+    p.norm.width = f->plan->hidden;
+    change_rows(f, "norm", &p);
+}
+
+/* Of rows that a product norms itself: shared memory. */
+static size_t own_norm_bytes(const cuda_weights *w, uint32_t rows)
+{
+    return (size_t)rows * (w->units + 1) * KVF_UNIT * (cuda_reads_bf16(w->precision) ? 2 : 4);
 }
 
 static void multiply(const issue *f, const char *doing, cuda_product *p)
 {
     uint32_t tile, columns, threads;
     const void *kernel = kvf_cuda_product_kernel(&p->w, f->rows, &tile, &columns, &threads);
-    size_t shared = 0;
-    if (p->norm.kind) {
-        uint32_t most = f->rows < tile ? f->rows : tile;
-        shared =
-            (size_t)most * (p->w.units + 1) * KVF_UNIT * (cuda_reads_bf16(p->w.precision) ? 2 : 4);
-    }
+    size_t shared = p->norm.kind ? own_norm_bytes(&p->w, f->rows < tile ? f->rows : tile) : 0;
     dim3 grid = {(p->w.panels + columns - 1) / columns, (f->rows + tile - 1) / tile, 1};
     launch(f->s, doing, kernel, grid, threads, shared, p);
 }
@@ -78,15 +82,14 @@ static void multiply_normed(const issue *f, const char *doing, const cuda_norm *
                             cuda_product *p)
 {
     cuda_state *s = f->s;
-    bool bf16 = cuda_reads_bf16(p->w.precision);
     p->list = f->active;
     if (norm->kind && f->rows <= OWN_NORM_ROWS &&
-        (size_t)f->rows * (p->w.units + 1) * KVF_UNIT * (bf16 ? 2 : 4) <= KVF_OWN_NORM_BYTES) {
+        own_norm_bytes(&p->w, f->rows) <= KVF_OWN_NORM_BYTES) {
         p->norm = *norm;
         p->x = s->x;
         p->x_stride = s->hidden_stride;
     } else {
-        norm_rows(f, norm, s->x, s->hidden_stride, true, s->h, s->h_stride, bf16);
+        norm_rows(f, norm, s->h, s->h_stride, cuda_reads_bf16(p->w.precision));
         p->x = s->h;
         p->x_stride = s->h_stride;
     }
@@ -130,9 +133,7 @@ static void embed(const issue *f)
 
 static uint8_t *cache_rows(const cuda_state *s, uint32_t layer, uint32_t v)
 {
-    const cuda_engine *e = s->engine;
-    return s->cache + ((size_t)layer * 2 + v) * s->limits.slots * e->plan->kv_heads *
-                          e->head_stride * (e->bf16_cache ? 2 : 4);
+    return s->cache + ((size_t)layer * 2 + v) * s->limits.slots * s->engine->row_bytes;
 }
 
 static void store(const issue *f, uint32_t layer)
@@ -284,8 +285,7 @@ static void run_stack(const issue *f, kvf_head head)
                               .act = stage->kind == KVF_STAGE_ACT ? stage->act : KVF_ACT_NONE,
                               .norm = f->e->head[head][i].norm};
             p.norm.width = width;
-            dim3 grid = {(f->rows + KVF_CUDA_WARPS - 1) / KVF_CUDA_WARPS, 1, 1};
-            launch(s, "a head", kvf_cuda_rowwise_kernel(), grid, KVF_CUDA_WARPS * 32, 0, &p);
+            change_rows(f, "a head", &p);
         }
         from = 1 - from;
     }
@@ -302,16 +302,14 @@ static void run_head(cuda_state *s, kvf_head head, uint32_t piece, uint32_t rows
     f.active = (cuda_list){counts + head * s->pieces + piece,
                            index + (size_t)head * s->limits.rows + piece * CUDA_OUT_ROWS};
     if (head == KVF_HIDDEN) {
-        norm_rows(&f, &e->final_norm, s->x, s->hidden_stride, true, s->out[head], e->plan->hidden,
-                  false);
+        norm_rows(&f, &e->final_norm, s->out[head], e->plan->hidden, false);
     } else if (stack->n_stages == 1 && stack->stages[0].kind == KVF_STAGE_LINEAR) {
         cuda_product p = {.w = e->head[head][0].linear,
                           .y = s->out[head],
                           .y_stride = stack->width};
         multiply_normed(&f, "logits", &e->final_norm, &p);
     } else {
-        norm_rows(&f, &e->final_norm, s->x, s->hidden_stride, true, s->stack[0], s->stack_stride,
-                  false);
+        norm_rows(&f, &e->final_norm, s->stack[0], s->stack_stride, false);
         run_stack(&f, head);
     }
 }
@@ -407,8 +405,7 @@ static void run(cuda_state *s, const kvf_pass *pass, const kvf_pass_outputs *out
     kvf_cuda_send_pass(s, pass, out, &shape);
     for (int h = 0; h < KVF_HEADS; h++)
         if (shape.outs[h] > most) most = shape.outs[h];
-    if (!s->failed && pass->n_rows <= CUDA_GRAPH_ROWS && pass->n_rows <= s->group_rows)
-        graph = graph_of(s, &shape);
+    if (!s->failed && shape.small) graph = graph_of(s, &shape);
     if (graph) {
         cuda_did(s, "running a pass", cudaGraphLaunch(graph, s->stream));
         receive(s, out, 0);

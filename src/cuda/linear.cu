@@ -18,9 +18,9 @@ KVF_LANE void finish(const cuda_product &p, uint32_t place, uint32_t panel, uint
                      uint32_t panel_size, const float *total, bool gated)
 {
     uint32_t output = (gated ? panel / 2 : panel) * panel_size + o;
+    size_t to = (size_t)(p.y_by_row ? list_row(p.list, place) : place) * p.y_stride + output;
     if (output >= p.w.out) { /* the next product reads whole units */
-        size_t at = (size_t)(p.y_by_row ? list_row(p.list, place) : place) * p.y_stride + output;
-        if (p.todo == CUDA_SET && output < p.y_stride) store_element(p.y, at, 0, p.y_bf16);
+        if (p.todo == CUDA_SET && output < p.y_stride) store_element(p.y, to, 0, p.y_bf16);
         return;
     }
     float v[2];
@@ -32,11 +32,10 @@ KVF_LANE void finish(const cuda_product &p, uint32_t place, uint32_t panel, uint
     }
     float y = activate(p.act, v[0]);
     if (gated) y *= v[1];
-    size_t at = (size_t)(p.y_by_row ? list_row(p.list, place) : place) * p.y_stride + output;
     if (p.todo == CUDA_ADD)
-        ((float *)p.y)[at] += y;
+        ((float *)p.y)[to] += y;
     else
-        store_element(p.y, at, y, p.y_bf16);
+        store_element(p.y, to, y, p.y_bf16);
 }
 
 /* Where the rows of a block's tile begin. Normed ones are made here, in shared memory, by eight

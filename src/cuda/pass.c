@@ -144,10 +144,8 @@ static void send_changes(cuda_state *s)
         while (next[a] == sent[a]) a++;
         while (next[b - 1] == sent[b - 1]) b--;
         memcpy(s->sent + s->at[i] + a, next + a, b - a);
-        if (s->at[i] + a > end + NEAR) {
+        if (end == begin || s->at[i] + a > end + NEAR) {
             send_range(s, begin, end);
-            begin = s->at[i] + a;
-        } else if (end == begin) {
             begin = s->at[i] + a;
         }
         end = s->at[i] + b;
@@ -170,12 +168,13 @@ void kvf_cuda_send_pass(cuda_state *s, const kvf_pass *pass, const kvf_pass_outp
     uint32_t items = list_items(s, pass, s->all, counts->rows, CUDA_ITEMS, false),
              wanted = list_items(s, pass, cuda_list_on_host(s, CUDA_WANTED), counts->wanted,
                                  CUDA_WANTED_ITEMS, true);
-    bool graph = pass->n_rows <= CUDA_GRAPH_ROWS && pass->n_rows <= s->group_rows;
-    shape->rows = graph ? rounded_rows(counts->rows) : counts->rows;
-    shape->wanted = graph ? rounded_rows(counts->wanted) : counts->wanted;
-    shape->items = graph ? rounded_items(items) : items;
-    shape->wanted_items = graph ? rounded_items(wanted) : wanted;
-    for (int h = 0; h < KVF_HEADS && graph; h++) shape->outs[h] = rounded_rows(shape->outs[h]);
+    bool small = pass->n_rows <= CUDA_GRAPH_ROWS && pass->n_rows <= s->group_rows;
+    shape->small = small;
+    shape->rows = small ? rounded_rows(counts->rows) : counts->rows;
+    shape->wanted = small ? rounded_rows(counts->wanted) : counts->wanted;
+    shape->items = small ? rounded_items(items) : items;
+    shape->wanted_items = small ? rounded_items(wanted) : wanted;
+    for (int h = 0; h < KVF_HEADS && small; h++) shape->outs[h] = rounded_rows(shape->outs[h]);
     fill_items(s, CUDA_ITEMS, items, shape->items);
     fill_items(s, CUDA_WANTED_ITEMS, wanted, shape->wanted_items);
     send_changes(s);

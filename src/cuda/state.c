@@ -1,7 +1,6 @@
 /* state.c - a tree on the device: all of its memory is taken once, in one piece. */
 #include "cuda.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { PARTIAL_SPANS = 16384 }; /* of rows and spans that wait to be merged, about */
@@ -50,8 +49,8 @@ static uint64_t lay_out_lists(cuda_state *s)
 
 static uint64_t cache_bytes(const cuda_engine *e, const kvf_limits *limits)
 {
-    uint64_t row = (uint64_t)e->plan->kv_heads * e->head_stride * (e->bf16_cache ? 2 : 4), bytes;
-    if (!kvf_mul(row, (uint64_t)2 * e->plan->layers, &bytes) ||
+    uint64_t bytes;
+    if (!kvf_mul(e->row_bytes, (uint64_t)2 * e->plan->layers, &bytes) ||
         !kvf_mul(bytes, limits->slots, &bytes))
         return UINT64_MAX;
     return bytes;
@@ -132,11 +131,7 @@ static cudaError_t send_turns(cuda_state *s)
     if (!r->pairs || r->rows) return cudaSuccess;
     float *turns = kvf_array(2 * n, sizeof *turns);
     if (!turns) return cudaErrorMemoryAllocation;
-    for (uint64_t i = 0; i < n; i++) {
-        float angle = (float)(i / r->pairs) * r->frequencies[i % r->pairs];
-        turns[i] = (float)cos(angle) * r->scale;
-        turns[n + i] = (float)sin(angle) * r->scale;
-    }
+    kvf_rotary_tabulate(r, s->limits.depth, turns, turns + n);
     cudaError_t code = cudaMemcpy(s->cos, turns, n * sizeof *turns, cudaMemcpyHostToDevice);
     if (!code) code = cudaMemcpy(s->sin, turns + n, n * sizeof *turns, cudaMemcpyHostToDevice);
     if (!code) code = cudaStreamSynchronize(NULL); /* no stream of ours waits for that */
@@ -184,6 +179,7 @@ kvf_status kvf_cuda_state_open(void **state, void *engine, const kvf_limits *lim
                         limits->slots, limits->rows);
     }
     lay_out_host(s, base);
+    s->host_bytes = host + lay_out_pinned(s, NULL);
     for (uint32_t i = 0; i < limits->rows; i++) s->all[i] = i;
     code = kvf_cuda_enter(e, &before);
     if (!code) code = take_memory(s);
@@ -224,7 +220,6 @@ void kvf_cuda_state_close(void *state)
 void kvf_cuda_state_stats(const void *state, kvf_engine_stats *stats)
 {
     const cuda_state *s = state;
-    cuda_state host = *s;
     cuda_before before;
     size_t available = 0, total = 0;
     if (kvf_cuda_enter(s->engine, &before) || cudaMemGetInfo(&available, &total))
@@ -233,8 +228,7 @@ void kvf_cuda_state_stats(const void *state, kvf_engine_stats *stats)
     kvf_cuda_leave(before);
     *stats = (kvf_engine_stats){
         .cache_bytes = s->cache_bytes,
-        .buffer_bytes = s->memory_bytes - s->cache_bytes + lay_out_pinned(&host, NULL) +
-                        lay_out_host(&host, NULL),
+        .buffer_bytes = s->memory_bytes - s->cache_bytes + s->host_bytes,
         .sent_bytes = s->sent_bytes,
         .received_bytes = s->received_bytes,
         .device_bytes = total - available,

@@ -4,7 +4,6 @@
 
 #include "model.h"
 
-#include <math.h>
 #include <string.h>
 
 /* ---- a model made ready ---------------------------------------------------------------------- */
@@ -119,16 +118,6 @@ static void native_unload(void *engine)
     kvf_free(e);
 }
 
-static uint32_t widest_stage(const kvf_plan *plan)
-{
-    uint32_t widest = plan->hidden;
-    for (int h = 0; h < KVF_HEADS; h++)
-        for (uint32_t i = 0; i < plan->head[h].n_stages && plan->head[h].n_stages > 1; i++)
-            if (plan->head[h].stages[i].linear.w.out > widest)
-                widest = plan->head[h].stages[i].linear.w.out;
-    return widest;
-}
-
 /* Whether heads of a bundle may be turned when weights are packed: nothing happens to a single head
  * between the product and attention. */
 static bool turns_at_packing(const native_engine *e)
@@ -189,7 +178,7 @@ static kvf_status native_load(void **engine, struct kvf_model *model, kvf_error 
     e->side = e->vector->side(plan->kv_heads, plan->head_dim);
     e->bundles = plan->kv_heads / e->side;
     e->turned = turns_at_packing(e);
-    e->widest_stage = widest_stage(plan);
+    e->widest_stage = kvf_plan_widest_stage(plan);
     e->layer = kvf_array(plan->layers, sizeof *e->layer);
     status = e->layer ? kvf_pool_create(&e->pool, model->info.threads, model->options.pin, err)
                       : kvf_fail(err, KVF_ERR_NOMEM, "%u layers", plan->layers);
@@ -305,18 +294,6 @@ static void native_close(void *state)
     kvf_free(s);
 }
 
-static void tabulate(native_state *s)
-{
-    const kvf_rotary *r = &s->engine->plan->rotary;
-    if (!r->pairs || r->rows) return;
-    for (uint32_t p = 0; p < s->limits.depth; p++)
-        for (uint32_t j = 0; j < r->pairs; j++) {
-            float angle = (float)p * r->frequencies[j];
-            s->cos[(size_t)p * r->pairs + j] = (float)cos(angle) * r->scale;
-            s->sin[(size_t)p * r->pairs + j] = (float)sin(angle) * r->scale;
-        }
-}
-
 static kvf_status native_open(void **state, void *engine, const kvf_limits *limits, kvf_error *err)
 {
     *state = NULL;
@@ -340,7 +317,8 @@ static kvf_status native_open(void **state, void *engine, const kvf_limits *limi
     kvf_touch_pages(s->memory, s->memory_bytes);
     lay_out(s);
     for (uint32_t i = 0; i < limits->rows; i++) s->all[i] = i;
-    tabulate(s);
+    const kvf_rotary *r = &s->engine->plan->rotary;
+    if (r->pairs && !r->rows) kvf_rotary_tabulate(r, s->limits.depth, s->cos, s->sin);
     *state = s;
     return KVF_OK;
 }
